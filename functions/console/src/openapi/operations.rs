@@ -1,0 +1,190 @@
+//! The list of the API's operations. A test of the running house compares it with the router: a route that is missing
+//! here, or that stands here alone, fails it.
+
+use domain::operator::Role::{Admin, Editor, Viewer};
+use utoipa::PartialSchema;
+
+use super::{
+    operation::{Operation, delete, get, patch, post, put},
+    shapes,
+};
+
+pub(super) const INTRODUCTION: &str = "\
+Apps, their providers, profiles and integrations, the delivery log and the operators. Every answer is JSON: \
+`{data, meta}`, with `pagination` for lists, or `{error}`. Lists take `limit` and `cursor`. `PATCH` is a JSON merge \
+patch (RFC 7396): fields that are not given stay, `null` removes what may be removed. Ids of another customer's things \
+are answered exactly as unknown ones.";
+
+/// Every operation.
+pub(super) fn all() -> Vec<Operation> {
+    let mut all = vec![
+        get("/openapi.json", "readDescription", None, "This document").gives_document(),
+        get("/apps", "listApps", Viewer, "List the apps").lists::<shapes::AppSummary>(),
+        post("/apps", "createApp", Editor, "Create an app").takes::<shapes::AppDraft>().creates::<shapes::App>(),
+        get("/apps/{appId}", "readApp", Viewer, "Read an app").gives::<shapes::App>(),
+        patch("/apps/{appId}", "changeApp", Editor, "Change an app")
+            .takes::<shapes::AppPatch>()
+            .gives::<shapes::App>()
+            .may_conflict(),
+        delete("/apps/{appId}", "deleteApp", Admin, "Delete an app")
+            .notes("Only an app without active integrations; afterwards it is as unknown as one that never was.")
+            .may_conflict(),
+        post("/apps/{appId}/rotate-key", "rotateWidgetKey", Admin, "Make a new widget key")
+            .notes("The old key ends at once: embeds that carry it get no session until they carry the new one.")
+            .gives::<shapes::App>()
+            .may_conflict(),
+    ];
+    all.extend(provider());
+    all.extend(profiles());
+    all.extend(integrations());
+    all.extend(secrets());
+    all.extend(deliveries());
+    all.extend(operators());
+    all
+}
+
+fn provider() -> Vec<Operation> {
+    let path = "/apps/{appId}/provider";
+    vec![
+        get(path, "readProvider", Viewer, "Read the SIP provider").gives::<shapes::Provider>(),
+        put(path, "putProvider", Editor, "Set the SIP provider")
+            .takes::<shapes::ProviderDraft>()
+            .gives::<shapes::Provider>(),
+        delete(path, "deleteProvider", Editor, "Remove the SIP provider")
+            .notes("Without an active one no session is given."),
+    ]
+}
+
+fn profiles() -> Vec<Operation> {
+    let all = "/apps/{appId}/profiles";
+    let one = "/apps/{appId}/profiles/{profileId}";
+    vec![
+        get(all, "listProfiles", Viewer, "List the profiles").lists::<shapes::Profile>(),
+        post(all, "createProfile", Editor, "Create a profile")
+            .takes::<shapes::ProfileDraft>()
+            .creates::<shapes::Profile>()
+            .may_conflict(),
+        get(one, "readProfile", Viewer, "Read a profile").gives::<shapes::Profile>(),
+        patch(one, "changeProfile", Editor, "Change a profile")
+            .takes::<shapes::ProfilePatch>()
+            .gives::<shapes::Profile>()
+            .may_conflict(),
+        delete(one, "deleteProfile", Editor, "Delete a profile").may_conflict(),
+    ]
+}
+
+fn operators() -> Vec<Operation> {
+    vec![
+        get("/operators", "listOperators", Admin, "List the operators")
+            .notes("Tokens made elsewhere, such as a deployment's first one, are not listed.")
+            .lists::<shapes::Operator>(),
+        post("/operators", "createOperator", Admin, "Create an operator")
+            .notes("The answer shows the token; nothing else ever does.")
+            .takes::<shapes::OperatorDraft>()
+            .creates::<shapes::NewOperator>(),
+        delete("/operators/{operatorId}", "deleteOperator", Admin, "End an operator's token")
+            .notes("Console sessions begun with it end too. The last admin stays.")
+            .may_conflict(),
+    ]
+}
+
+fn integrations() -> Vec<Operation> {
+    let all = "/apps/{appId}/integrations";
+    let one = "/apps/{appId}/integrations/{integrationId}";
+    vec![
+        get(all, "listIntegrations", Viewer, "List the integrations").lists::<shapes::Integration>(),
+        post(all, "createIntegration", Editor, "Create an integration")
+            .notes("It is active unless `status` says otherwise; at most three of an app are.")
+            .takes::<shapes::IntegrationDraft>()
+            .creates::<shapes::Integration>()
+            .may_conflict(),
+        get(one, "readIntegration", Viewer, "Read an integration").gives::<shapes::Integration>(),
+        patch(one, "changeIntegration", Editor, "Change an integration")
+            .takes::<shapes::IntegrationPatch>()
+            .gives::<shapes::Integration>()
+            .may_conflict(),
+        delete(one, "deleteIntegration", Editor, "Delete an integration").may_conflict(),
+        post(
+            "/apps/{appId}/integrations/{integrationId}/activate",
+            "activateIntegration",
+            Editor,
+            "Begin to send, or send again",
+        )
+        .gives::<shapes::Integration>()
+        .may_conflict(),
+        post("/apps/{appId}/integrations/{integrationId}/deactivate", "deactivateIntegration", Editor, "Stop sending")
+            .gives::<shapes::Integration>()
+            .may_conflict(),
+        post("/apps/{appId}/integrations/{integrationId}/test", "testIntegration", Editor, "Send a test event")
+            .notes("One attempt, whatever the integration's status; it counts nowhere. The body may be left out.")
+            .may_take::<shapes::Trial>()
+            .gives::<shapes::TrialOutcome>()
+            .may_conflict(),
+        post(
+            "/apps/{appId}/integrations/{integrationId}/resend",
+            "resendDeliveries",
+            Editor,
+            "Send again what failed or was skipped since a time",
+        )
+        .notes("Newest first, at most 50 a request: while `hasMore`, ask again with `cursor`.")
+        .takes::<shapes::ResendSince>()
+        .accepts::<shapes::Resent>()
+        .may_conflict(),
+    ]
+}
+
+fn secrets() -> Vec<Operation> {
+    let all = "/apps/{appId}/integrations/{integrationId}/secrets";
+    let one = "/apps/{appId}/integrations/{integrationId}/secrets/{name}";
+    vec![
+        get(all, "listSecrets", Viewer, "List the secrets, without their values").lists::<shapes::Secret>(),
+        get(one, "readSecret", Viewer, "Read about a secret, not its value").gives::<shapes::Secret>(),
+        put(one, "putSecret", Editor, "Store a secret's value")
+            .notes("Deliveries use it within two seconds. It may be shown once, whatever became of the value before.")
+            .takes::<shapes::SecretDraft>()
+            .gives::<shapes::Secret>()
+            .may_conflict(),
+        delete(one, "deleteSecret", Editor, "Delete a secret")
+            .notes("Not while the integration's address or a header names it.")
+            .may_conflict(),
+        post(
+            "/apps/{appId}/integrations/{integrationId}/secrets/{name}/reveal",
+            "revealSecret",
+            Admin,
+            "Show a secret's value, once",
+        )
+        .notes("Ten an hour for each integration. Every try is in the audit log.")
+        .takes::<shapes::RevealReason>()
+        .gives::<shapes::Revealed>()
+        .may_conflict()
+        .may_be_limited(),
+        post(
+            "/apps/{appId}/integrations/{integrationId}/signing-key",
+            "rotateSigningKey",
+            Editor,
+            "Make a signing key, or the next one",
+        )
+        .notes("The key is shown in this answer alone. The first one switches signing on; the one before signs for a day more.")
+        .takes::<shapes::Nothing>()
+        .creates::<shapes::SigningKey>()
+        .may_conflict(),
+        get("/apps/{appId}/audit", "listAudit", Viewer, "List the audit log, newest first")
+            .lists::<shapes::AuditEntry>(),
+    ]
+}
+
+fn deliveries() -> Vec<Operation> {
+    vec![
+        get("/apps/{appId}/deliveries", "listDeliveries", Viewer, "List the deliveries, newest first")
+            .notes("A page of a rare kind may hold fewer than asked for while more follow: `hasMore` decides.")
+            .lists::<shapes::Delivery>()
+            .query("integrationId", "Only those to this integration.", shapes::IntegrationId::schema())
+            .query("status", "Only those that stand so.", shapes::DeliveryStatus::schema()),
+        get("/apps/{appId}/deliveries/{deliveryId}", "readDelivery", Viewer, "Read a delivery")
+            .gives::<shapes::Delivery>(),
+        post("/apps/{appId}/deliveries/{deliveryId}/resend", "resendDelivery", Editor, "Send a delivery again")
+            .notes("Up to three attempts more, of the same event under the same `webhook-id`.")
+            .accepts::<shapes::Delivery>()
+            .may_conflict(),
+    ]
+}

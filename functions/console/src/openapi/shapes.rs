@@ -1,0 +1,600 @@
+//! The shapes of bodies as the document shows them. Rules know nothing of OpenAPI, so their types have a likeness here;
+//! the fuzzer in `tests/run schema` holds real answers against them.
+#![expect(dead_code, reason = "only their schemas are used")]
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
+
+macro_rules! texts {
+    ($($(#[doc = $about:literal])* $name:ident: $pattern:expr, $example:expr;)*) => {$(
+        $(#[doc = $about])*
+        pub(super) struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let about = concat!($($about),*).trim();
+                let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+                text.pattern(Some($pattern)).examples([$example]).into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )*};
+}
+
+macro_rules! id {
+    ($prefix:literal) => {
+        concat!("^", $prefix, "_[0-9a-hjkmnp-tv-z]{26}$")
+    };
+}
+
+texts! {
+    /// Names an app.
+    AppId: id!("app"), "app_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names an integration of an app.
+    IntegrationId: id!("int"), "int_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names a profile: an event's `destinationId`.
+    ProfileId: id!("dest"), "dest_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names an operator's token.
+    OperatorId: id!("op"), "op_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names an event.
+    EventId: id!("evt"), "evt_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names a delivery.
+    DeliveryId: id!("dlv"), "dlv_01jd3v9zk0abcdefghjkmnpqrs";
+    /// A name that an embed can ask for.
+    RoutingKey: "^[A-Za-z0-9_.-]{1,64}$", "sales";
+    /// Names a row of the audit log.
+    AuditId: id!("aud"), "aud_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names a secret of an integration.
+    SecretName: "^[A-Za-z][A-Za-z0-9_]{0,63}$", "token";
+    /// A time: RFC 3339, UTC, with milliseconds.
+    Timestamp: r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$", "2026-01-31T12:00:00.000Z";
+}
+
+/// The schema of a path's parameter. What does not fit it is as unknown as what is not there.
+pub(super) fn path_parameter(name: &str) -> RefOr<Schema> {
+    match name {
+        "appId" => AppId::schema(),
+        "integrationId" => IntegrationId::schema(),
+        "deliveryId" => DeliveryId::schema(),
+        "profileId" => ProfileId::schema(),
+        "operatorId" => OperatorId::schema(),
+        "name" => SecretName::schema(),
+        _ => String::schema(),
+    }
+}
+
+#[derive(ToSchema)]
+pub(super) struct Meta {
+    timestamp: Timestamp,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Pagination {
+    #[schema(minimum = 1, maximum = 100)]
+    limit: u8,
+    has_more: bool,
+    /// What asks for the next page; there when there is one.
+    #[schema(required = false)]
+    next_cursor: String,
+}
+
+#[derive(ToSchema)]
+pub(super) struct Error {
+    error: ErrorBody,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ErrorBody {
+    r#type: ErrorType,
+    /// For a person.
+    message: String,
+    timestamp: Timestamp,
+    request_id: String,
+    /// The fields that are wrong.
+    #[schema(required = false)]
+    details: Vec<FieldError>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum ErrorType {
+    ValidationError,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    AppNotFound,
+    Conflict,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    RateLimitExceeded,
+    ServerError,
+    Unavailable,
+}
+
+#[derive(ToSchema)]
+pub(super) struct FieldError {
+    /// Its path, such as `headers[2].name`; empty for the body itself.
+    field: String,
+    /// For a person.
+    message: String,
+    /// For a program.
+    code: String,
+}
+
+#[derive(ToSchema)]
+pub(super) struct AppDraft {
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+}
+
+#[derive(ToSchema)]
+pub(super) struct AppPatch {
+    #[schema(required = false, min_length = 1, max_length = 100)]
+    name: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct App {
+    app_id: AppId,
+    name: String,
+    /// The public key that embeds carry.
+    widget_key: String,
+    created_at: Timestamp,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct AppSummary {
+    app_id: AppId,
+    name: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum ProviderKind {
+    Sip,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+#[derive(ToSchema)]
+pub(super) enum Codec {
+    #[schema(rename = "PCMU")]
+    Pcmu,
+    #[schema(rename = "PCMA")]
+    Pcma,
+    #[schema(rename = "opus")]
+    Opus,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ProviderDraft {
+    kind: ProviderKind,
+    /// `sip:` or `sips:`, an optional user, a host, an optional port.
+    #[schema(pattern = "^sips?:[^\\s/?#;\\\\]+$", max_length = 260, examples("sip:trunk.example.com:5060"))]
+    uri: String,
+    transport: Transport,
+    /// The number or name that calls come from.
+    #[schema(pattern = "^[A-Za-z0-9+_.@-]{1,64}$")]
+    caller_id: Option<String>,
+    /// In order of preference.
+    #[schema(required = false, min_items = 1, max_items = 8)]
+    codecs: Vec<Codec>,
+    /// Whether calls may be placed.
+    active: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Provider {
+    kind: ProviderKind,
+    uri: String,
+    transport: Transport,
+    #[schema(required = false)]
+    caller_id: String,
+    codecs: Vec<Codec>,
+    active: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ProfileDraft {
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// `sip:` and an address, or `tel:+` and an international number.
+    #[schema(
+        pattern = "^(sips?:[^\\s/?#;\\\\]+|tel:\\+[1-9][0-9]{2,14})$",
+        max_length = 260,
+        examples("tel:+493012345678")
+    )]
+    destination: String,
+    /// Names that an embed can ask for instead of the id; each leads to one profile of an app.
+    #[schema(max_items = 20)]
+    routing_keys: Option<Vec<RoutingKey>>,
+    /// Whether it is reached when nothing is asked for. An app has one default at most: another one gives way.
+    default: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ProfilePatch {
+    #[schema(required = false, min_length = 1, max_length = 100)]
+    name: String,
+    #[schema(required = false, pattern = "^(sips?:[^\\s/?#;\\\\]+|tel:\\+[1-9][0-9]{2,14})$", max_length = 260)]
+    destination: String,
+    /// `null`: none.
+    #[schema(max_items = 20)]
+    routing_keys: Option<Vec<RoutingKey>>,
+    /// `null`: no.
+    default: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Profile {
+    id: ProfileId,
+    name: String,
+    destination: String,
+    routing_keys: Vec<RoutingKey>,
+    default: bool,
+    created_at: Timestamp,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum Role {
+    Viewer,
+    Editor,
+    Admin,
+}
+
+#[derive(ToSchema)]
+pub(super) struct OperatorDraft {
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    role: Role,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Operator {
+    id: OperatorId,
+    name: String,
+    role: Role,
+    created_at: Timestamp,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct NewOperator {
+    id: OperatorId,
+    name: String,
+    role: Role,
+    created_at: Timestamp,
+    /// The token. It is shown this once.
+    token: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum EventName {
+    WidgetLoaded,
+    CallStarted,
+    CallEnded,
+    CallError,
+    SurveySubmitted,
+    CustomButtonClicked,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum IntegrationStatus {
+    Active,
+    Paused,
+    Inactive,
+}
+
+/// What an operator may set; only the service pauses.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum WantedStatus {
+    Active,
+    Inactive,
+}
+
+#[derive(ToSchema)]
+pub(super) struct HeaderField {
+    #[schema(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$", examples("X-Source"))]
+    name: String,
+    #[schema(pattern = "^[\\t -~]*$", max_length = 4096)]
+    value: String,
+}
+
+/// 408, 425 or 429.
+pub(super) struct RetryStatus;
+
+impl PartialSchema for RetryStatus {
+    fn schema() -> RefOr<Schema> {
+        let kinds = ObjectBuilder::new().schema_type(Type::Integer);
+        kinds.enum_values(Some(domain::integration::RETRIABLE_STATUSES)).into()
+    }
+}
+
+impl ToSchema for RetryStatus {}
+
+#[derive(ToSchema)]
+pub(super) enum Window {
+    #[schema(rename = "24h")]
+    Day,
+    #[schema(rename = "7d")]
+    Week,
+}
+
+#[derive(ToSchema)]
+pub(super) struct SuccessRate {
+    window: Window,
+    delivered: u64,
+    failed: u64,
+}
+
+/// Which event is made up; the integration's first one unless it is given.
+#[derive(ToSchema)]
+pub(super) struct Trial {
+    event: Option<EventName>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct TrialOutcome {
+    delivery_id: DeliveryId,
+    status: DeliveryStatus,
+    attempt: Attempt,
+}
+
+#[derive(ToSchema)]
+pub(super) struct ResendSince {
+    since: Timestamp,
+    /// The `nextCursor` of the answer before.
+    cursor: Option<DeliveryId>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Resent {
+    /// How many this request sent again.
+    resent: u64,
+    has_more: bool,
+    #[schema(required = false)]
+    next_cursor: DeliveryId,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct IntegrationDraft {
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// Where deliveries go: HTTPS, a public host.
+    #[schema(pattern = "^https?://", max_length = 2048, examples("https://example.com/events"))]
+    url: String,
+    /// Which events it hears; none by default.
+    events: Option<Vec<EventName>>,
+    #[schema(max_items = 20)]
+    headers: Option<Vec<HeaderField>>,
+    /// The time limit of one attempt, body included.
+    #[schema(minimum = 100, maximum = 10000, default = 5000)]
+    timeout_ms: Option<u64>,
+    /// Answers that are tried again; none by default.
+    retry_statuses: Option<Vec<RetryStatus>>,
+    status: Option<WantedStatus>,
+    /// Whether deliveries are signed; they fail until there is a key.
+    signing: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct IntegrationPatch {
+    #[schema(required = false, min_length = 1, max_length = 100)]
+    name: String,
+    #[schema(required = false, pattern = "^https?://", max_length = 2048, examples("https://example.com/events"))]
+    url: String,
+    /// `null`: none.
+    events: Option<Vec<EventName>>,
+    /// `null`: none.
+    #[schema(max_items = 20)]
+    headers: Option<Vec<HeaderField>>,
+    /// `null`: the default.
+    #[schema(minimum = 100, maximum = 10000)]
+    timeout_ms: Option<u64>,
+    /// `null`: none.
+    retry_statuses: Option<Vec<RetryStatus>>,
+    #[schema(required = false)]
+    status: WantedStatus,
+    /// Whether deliveries are signed.
+    #[schema(required = false)]
+    signing: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Integration {
+    id: IntegrationId,
+    name: String,
+    url: String,
+    events: Vec<EventName>,
+    headers: Vec<HeaderField>,
+    timeout_ms: u64,
+    status: IntegrationStatus,
+    /// Why it is paused.
+    #[schema(required = false)]
+    paused_reason: String,
+    /// When it was paused.
+    #[schema(required = false)]
+    paused_at: Timestamp,
+    /// Answers that are tried again.
+    retry_statuses: Vec<RetryStatus>,
+    /// How deliveries ended in the last day and week, in steps of an hour and half a day; only where one reads or lists.
+    #[schema(required = false)]
+    success_rate: Vec<SuccessRate>,
+    /// Whether deliveries are signed.
+    signing: bool,
+    created_at: Timestamp,
+}
+
+/// The body of a request to an integration.
+#[derive(ToSchema)]
+pub(super) struct Envelope {
+    id: EventId,
+    name: EventName,
+    #[schema(value_type = Object)]
+    data: (),
+    timestamp: Timestamp,
+}
+
+/// A value to store.
+#[derive(ToSchema)]
+pub(super) struct SecretDraft {
+    /// Visible ASCII, without blanks at its ends; not one or two dots alone.
+    #[schema(pattern = "^[!-~]([ -~]*[!-~])?$", min_length = 1, max_length = 4096)]
+    value: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Secret {
+    name: SecretName,
+    /// Counts its values.
+    version: u64,
+    created_at: Timestamp,
+    /// When this value was stored.
+    updated_at: Timestamp,
+    /// When this value was shown.
+    #[schema(required = false)]
+    revealed_at: Timestamp,
+}
+
+#[derive(ToSchema)]
+pub(super) struct RevealReason {
+    #[schema(min_length = 1, max_length = 500)]
+    reason: String,
+}
+
+#[derive(ToSchema)]
+pub(super) struct Revealed {
+    value: String,
+}
+
+/// An empty object.
+#[derive(ToSchema)]
+pub(super) struct Nothing {}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct SigningKey {
+    /// Of Standard Webhooks.
+    #[schema(pattern = "^whsec_[A-Za-z0-9+/]+=*$")]
+    key: String,
+    created_at: Timestamp,
+    /// Until when the key before it signs too.
+    #[schema(required = false)]
+    previous_key_until: Timestamp,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum AuditOutcome {
+    Granted,
+    Refused,
+}
+
+#[derive(ToSchema)]
+pub(super) struct AuditEntry {
+    id: AuditId,
+    at: Timestamp,
+    operator: String,
+    /// What was tried, such as `secret.reveal`.
+    action: String,
+    target: String,
+    ip: String,
+    outcome: AuditOutcome,
+    /// The operator's own.
+    #[schema(required = false)]
+    reason: String,
+    /// Why it was refused.
+    #[schema(required = false)]
+    refusal: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(super) enum DeliveryStatus {
+    Pending,
+    Delivered,
+    Failed,
+    Skipped,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum ErrorClass {
+    Dns,
+    Connect,
+    Tls,
+    Timeout,
+    Reset,
+    #[schema(rename = "http_4xx")]
+    Http4xx,
+    #[schema(rename = "http_5xx")]
+    Http5xx,
+    Redirect,
+    BlockedAddress,
+    SecretMissing,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Attempt {
+    #[schema(minimum = 1)]
+    number: u32,
+    at: Timestamp,
+    duration_ms: u64,
+    #[schema(required = false)]
+    status_code: u16,
+    #[schema(required = false)]
+    error_class: ErrorClass,
+    /// The beginning of the answer's body.
+    #[schema(required = false)]
+    excerpt: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Delivery {
+    id: DeliveryId,
+    integration_id: IntegrationId,
+    event_id: EventId,
+    event_name: EventName,
+    status: DeliveryStatus,
+    created_at: Timestamp,
+    #[schema(required = false)]
+    next_attempt_at: Timestamp,
+    /// Whether an operator only tried the integration.
+    #[schema(required = false)]
+    test: bool,
+    attempts: Vec<Attempt>,
+    /// What was sent; only where one delivery is read.
+    #[schema(required = false)]
+    envelope: Envelope,
+}

@@ -1,0 +1,102 @@
+//! Operators: their tokens are made and ended here, by admins. A token is shown once; its hash is all that is kept.
+
+use axum::{
+    extract::State as Extract,
+    response::{IntoResponse, Response},
+};
+use domain::{field, id::OperatorId, operator::Role, time::Timestamp};
+use edge::{
+    chance,
+    extract::{Json, Now},
+    problem::{Kind, Problem},
+    reply,
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use store::operators::{Listed, Removal};
+
+use crate::{
+    State,
+    list::Asked,
+    operator::{self, Operator},
+    path::Path,
+};
+
+const MAX_NAME: usize = 100;
+
+/// What a new operator is made of.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Draft {
+    name: String,
+    role: Role,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    id: OperatorId,
+    name: String,
+    role: Role,
+    created_at: Timestamp,
+    /// Shown once, in the answer to its making.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl From<Listed> for Shown {
+    fn from(Listed { id, name, role, created_at, .. }: Listed) -> Self {
+        Self { id, name, role, created_at, token: None }
+    }
+}
+
+pub(crate) async fn list(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    operator: Operator,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    operator.needs(Role::Admin)?;
+    let page = state.store.operators(asked.limit, asked.after()?).await.map_err(Problem::unavailable)?;
+    let pagination = asked.answer(page.has_more, page.items.last().map(|listed| listed.id));
+    Ok(reply::page(now, page.items.into_iter().map(Shown::from).collect(), pagination))
+}
+
+pub(crate) async fn create(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    operator: Operator,
+    Json(draft): Json<Draft>,
+) -> Result<Response, Problem> {
+    operator.needs(Role::Admin)?;
+    let name = field::label("name", &draft.name, MAX_NAME).map_err(Problem::field)?;
+    let token = operator::mint_token();
+    let made = Listed {
+        id: OperatorId::mint(now, &chance::bytes()),
+        name,
+        role: draft.role,
+        created_at: now,
+        token_hash: operator::hash(&token),
+    };
+    state.store.create_operator(&made).await.map_err(Problem::unavailable)?;
+    tracing::info!(made = %made.id, role = ?made.role, operator = operator.name(), "operator.created");
+    Ok(reply::data(StatusCode::CREATED, now, Shown { token: Some(token), ..Shown::from(made) }))
+}
+
+pub(crate) async fn delete(
+    Extract(state): Extract<State>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    operator.needs(Role::Admin)?;
+    let missing = || Problem::not_found("operator");
+    let id: OperatorId = id.parse().map_err(|_| missing())?;
+    match state.store.remove_operator(id).await.map_err(Problem::unavailable)? {
+        Removal::Done => {
+            tracing::info!(ended = %id, operator = operator.name(), "operator.deleted");
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Removal::LastAdmin => Err(Problem::new(Kind::Conflict, "This is the last admin. Make another one first.")),
+        Removal::Gone => Err(missing()),
+    }
+}

@@ -1,0 +1,228 @@
+//! Session tokens for visitors: whether an embed may have one, and what it says (contract section 3).
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::State as Extract,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use domain::{
+    context::Context,
+    id::{AppId, DestinationId, SessionId},
+    limit::{Scope, shorten},
+    session::{Session, parse_routing_key},
+    time::Timestamp,
+    token::SigningKey,
+};
+use edge::{
+    chance,
+    env::{self, Env, StartError},
+    extract::{Bearer, CdnProof, ClientIp, Json, Now},
+    problem::{Kind, Problem},
+    reply,
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use store::{Aws, Limiter, Store, Vault, Verifier};
+
+/// A process that lives long looks this often whether its key is due for rotation.
+const KEY_LOOKED_AT_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// What the function holds between requests.
+#[derive(Clone)]
+pub struct State {
+    store: Store,
+    vault: Vault,
+    verifier: Verifier,
+    limiter: Limiter,
+    media_url: Arc<str>,
+    cdn: Option<CdnProof>,
+    key: Arc<RwLock<HeldKey>>,
+}
+
+struct HeldKey {
+    key: Arc<SigningKey>,
+    looked_at: Timestamp,
+}
+
+impl State {
+    /// Reads the configuration and unwraps the signing key, once.
+    ///
+    /// # Errors
+    /// When a variable is missing, or the key cannot be had.
+    pub async fn open(env: &Env, aws: &Aws) -> Result<Self, StartError> {
+        let store = Store::open(aws, env.required::<String>(env::TABLE)?);
+        let vault = Vault::open(aws, env.required::<String>(env::KMS_KEY_ID)?);
+        let limiter = Limiter::open(store.clone(), Scope::Session, env.limits(Scope::Session)?);
+        let media_url = env.origin(env::MEDIA_URL)?.into();
+        let cdn = env.optional(env::CDN_PROOF_SHA256)?;
+        let now = edge::clock::now();
+        let key = store.signing_key(&vault, now, &chance::bytes()).await;
+        let key = Arc::new(key.map_err(|error| StartError::Unavailable(error.to_string()))?);
+        let verifier = Verifier::open(store.clone());
+        let key = Arc::new(RwLock::new(HeldKey { key, looked_at: now }));
+        Ok(Self { store, vault, verifier, limiter, media_url, cdn, key })
+    }
+
+    /// The key to sign with. When the table or the key service is away, the one at hand goes on.
+    async fn signing_key(&self, now: Timestamp) -> Arc<SigningKey> {
+        {
+            let held = self.key.read().unwrap_or_else(PoisonError::into_inner);
+            if now.since(held.looked_at) < KEY_LOOKED_AT_EVERY {
+                return held.key.clone();
+            }
+        }
+        let looked = self.store.signing_key(&self.vault, now, &chance::bytes()).await;
+        let mut held = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        held.looked_at = now;
+        match looked {
+            Ok(key) => held.key = Arc::new(key),
+            Err(error) => tracing::warn!(cause = %error, "token_key.not_renewed"),
+        }
+        held.key.clone()
+    }
+}
+
+/// The function's routes.
+pub fn router(state: State) -> Router {
+    let cdn = state.cdn.clone();
+    let routes = Router::new().route("/v1/sessions", post(create)).route("/v1/sessions/renew", post(renew));
+    reply::bordered(routes.with_state(state), cdn)
+}
+
+/// `POST /v1/sessions`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Asked {
+    app_id: String,
+    widget_key: String,
+    #[serde(default)]
+    profile_id: Option<String>,
+    #[serde(default)]
+    routing_key: Option<String>,
+    #[serde(default)]
+    context: Option<Context>,
+    #[serde(default)]
+    preview: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Given<'a> {
+    #[serde(flatten)]
+    token: Token,
+    open: bool,
+    media: Media<'a>,
+    widget: Widget,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    session_id: SessionId,
+    session_token: String,
+    expires_at: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Media<'a> {
+    url: &'a str,
+    /// None are needed: the media server has a public address of its own.
+    ice_servers: [(); 0],
+}
+
+/// The published design: nothing in it can be set yet, so the widget's own defaults hold.
+#[derive(Serialize)]
+struct Widget {}
+
+async fn create(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
+    body: Result<Json<Asked>, Problem>,
+) -> Result<Response, Problem> {
+    state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let Json(asked) = body?;
+    // An id that cannot be one is as unknown as one that is not there.
+    let app: AppId = asked.app_id.parse().map_err(|_| Problem::app_not_found())?;
+    let (found, provider) = tokio::join!(state.store.app(app), state.store.provider(app));
+    let found = found.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
+    if !found.widget_key.admits(&asked.widget_key) {
+        return Err(Problem::unauthorized("The widget key does not belong to this app."));
+    }
+    state.limiter.admit_app(app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let routing_key = asked.routing_key.as_deref().map(parse_routing_key).transpose().map_err(Problem::field)?;
+    let profile = profile(&state, app, asked.profile_id.as_deref(), routing_key.as_deref()).await?;
+    if !provider.map_err(Problem::unavailable)?.is_some_and(|provider| provider.active) {
+        return Err(Problem::new(
+            Kind::ProviderInactive,
+            "This app has no active VoIP provider, so no call can be made.",
+        ));
+    }
+    let session = Session {
+        id: SessionId::mint(now, &chance::bytes()),
+        app,
+        profile,
+        routing_key,
+        context: asked.context.unwrap_or_default(),
+        preview: asked.preview,
+    };
+    let token = token(&state, &session, now).await?;
+    tracing::info!(app = %app, session = %session.id, preview = session.preview, client = shorten(ip), "session.created");
+    let media = Media { url: &state.media_url, ice_servers: [] };
+    // Business hours cannot be set yet: an app is always open.
+    Ok(reply::data(StatusCode::CREATED, now, Given { token, open: true, media, widget: Widget {} }))
+}
+
+/// Whom the session is about: the profile asked for, else the one that the routing key leads to, else the default. A
+/// routing key that leads nowhere does not keep a visitor out; a profile that the app does not have is a mistake.
+async fn profile(
+    state: &State,
+    app: AppId,
+    profile: Option<&str>,
+    routing_key: Option<&str>,
+) -> Result<Option<DestinationId>, Problem> {
+    if let Some(id) = profile {
+        let missing = || Problem::not_found("profile");
+        let id: DestinationId = id.parse().map_err(|_| missing())?;
+        let found = state.store.profile(app, id).await.map_err(Problem::unavailable)?;
+        return found.map(|found| Some(found.profile.id)).ok_or_else(missing);
+    }
+    if routing_key.is_some()
+        && let Some(id) = state.store.route(app, routing_key).await.map_err(Problem::unavailable)?
+    {
+        return Ok(Some(id));
+    }
+    state.store.route(app, None).await.map_err(Problem::unavailable)
+}
+
+async fn renew(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
+    bearer: Result<Bearer, Problem>,
+) -> Result<Response, Problem> {
+    state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let verified = state.verifier.verify(&bearer?.0, now).await.map_err(Problem::unavailable)?;
+    let visitor = verified.map_err(Problem::token_refused)?;
+    let session = visitor.session();
+    state.store.app(session.app).await.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
+    state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let token = token(&state, session, now).await?;
+    tracing::info!(app = %session.app, session = %session.id, "session.renewed");
+    Ok(reply::data(StatusCode::OK, now, token).into_response())
+}
+
+async fn token(state: &State, session: &Session, now: Timestamp) -> Result<Token, Problem> {
+    let expires_at = session
+        .token_expiry(now)
+        .ok_or_else(|| Problem::unauthorized("The session has lived its 8 hours; begin a new one."))?;
+    let session_token = state.signing_key(now).await.sign(session, now, expires_at);
+    Ok(Token { session_id: session.id, session_token, expires_at })
+}

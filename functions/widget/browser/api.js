@@ -1,0 +1,92 @@
+// The public API as functions. Every request has its own time limit, and every failure is a `Refusal`.
+
+const TIMEOUT_MS = 10_000;
+
+/** The server said no (`status`), or nothing came back in time (`status` 0). */
+export class Refusal extends Error {
+  /**
+   * @param {number} status
+   * @param {string} type the error envelope's type; `network` when there was no answer
+   * @param {{message?: string, requestId?: string, retryAfterMs?: number}} [more]
+   */
+  constructor(status, type, more = {}) {
+    super(more.message ?? type);
+    this.status = status;
+    this.type = type;
+    this.requestId = more.requestId;
+    this.retryAfterMs = more.retryAfterMs;
+  }
+
+  /** Whether the same request may fare better the second time. */
+  get passing() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+/**
+ * The answer's body is always read to its end: until then a keepalive request holds its share of the browser's quota.
+ * @param {string} path
+ * @param {unknown} body
+ * @param {string} [token]
+ * @param {boolean} [keepalive] the request outlives the page
+ * @returns {Promise<any>} the success envelope
+ */
+async function post(path, body, token, keepalive = false) {
+  let answer, text;
+  try {
+    answer = await fetch(path, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify(body),
+      credentials: "omit",
+      cache: "no-store",
+      keepalive,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    text = await answer.text();
+  } catch {
+    throw new Refusal(0, "network");
+  }
+  let envelope;
+  try {
+    envelope = JSON.parse(text);
+  } catch {
+    // Something between us and the server answered in its place; the status is all there is to judge by.
+  }
+  if (answer.ok && envelope?.data) return envelope;
+  const seconds = Number(answer.headers.get("retry-after"));
+  throw new Refusal(answer.ok ? 502 : answer.status, envelope?.error?.type ?? "unknown", {
+    message: envelope?.error?.message,
+    requestId: envelope?.error?.requestId,
+    retryAfterMs: seconds > 0 ? seconds * 1000 : undefined,
+  });
+}
+
+/**
+ * @typedef {{appId: string, widgetKey: string, profileId?: string, routingKey?: string,
+ *   context?: Record<string, string>, preview?: boolean}} SessionRequest
+ * @typedef {{sessionId: string, sessionToken: string, expiresAt: string, open: boolean,
+ *   closed?: {message?: string, label?: string, opensAt?: string},
+ *   media?: {url?: string, iceServers?: RTCIceServer[]}, widget?: Record<string, unknown>}} SessionAnswer
+ */
+
+/**
+ * How long the token lives is reckoned by the server's own clock (`meta.timestamp`): visitors' clocks are often wrong.
+ * @param {{data: SessionAnswer, meta?: {timestamp?: string}}} envelope
+ */
+function withLifetime({ data, meta }) {
+  const lifetime = Date.parse(data.expiresAt) - (meta?.timestamp ? Date.parse(meta.timestamp) : Date.now());
+  return { ...data, lifetimeMs: Number.isFinite(lifetime) ? Math.max(0, lifetime) : 0 };
+}
+
+/** @param {SessionRequest} request */
+export const openSession = async (request) => withLifetime(await post("/v1/sessions", request));
+
+/** @param {string} token */
+export const renewSession = async (token) => withLifetime(await post("/v1/sessions/renew", {}, token));
+
+/**
+ * @param {{id: string, name: string, data: Record<string, unknown>, timestamp: string}} event
+ * @param {string} token
+ */
+export const postEvent = (event, token) => post("/v1/events", event, token, true);

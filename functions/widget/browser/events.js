@@ -1,0 +1,31 @@
+// Reports events to the server, each when it happens. A report that does not get through is tried once more, under the
+// same id, so that a repeat is harmless; the visitor never waits for a report and never hears of its failure.
+
+import { postEvent, Refusal } from "./api.js";
+import { eventId } from "./ids.js";
+
+const PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 10_000;
+
+/**
+ * @param {import("./session.js").Session} session
+ * @param {import("./state.js").Report} report
+ * @returns {Promise<boolean>} whether the server has it
+ */
+export async function sendEvent(session, { name, data }) {
+  const event = { id: eventId(), name, data, timestamp: new Date().toISOString() };
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await postEvent(event, await session.token());
+      return true;
+    } catch (error) {
+      const refusal = error instanceof Refusal ? error : new Refusal(0, "unknown");
+      // The token was refused though it should hold: a new session takes its place.
+      if (refusal.status === 401) session.forget();
+      else if (!refusal.passing) return false;
+      if (attempt === 2) return false;
+      const pause = Math.min(refusal.retryAfterMs ?? PAUSE_MS, LONGEST_PAUSE_MS);
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}

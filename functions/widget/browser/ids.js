@@ -1,0 +1,16 @@
+// Event ids: `evt_` and a ULID in lower-case Crockford base32. The server takes nothing else, and within a session the
+// id is what makes a repeated report harmless.
+
+const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/**
+ * Ten digits of time, so that ids sort by age, and sixteen of chance.
+ * @param {number} now milliseconds since 1970
+ * @param {Uint8Array} random at least 16 bytes; five bits of each are used
+ */
+export function eventId(now = Date.now(), random = crypto.getRandomValues(new Uint8Array(16))) {
+  let time = "";
+  // Division, not shifts: bitwise operators would cut the time to 32 bits.
+  for (let rest = now, i = 0; i < 10; i++, rest = Math.floor(rest / 32)) time = DIGITS[rest % 32] + time;
+  return "evt_" + time + Array.from(random.subarray(0, 16), (byte) => DIGITS[byte & 31]).join("");
+}

@@ -1,0 +1,137 @@
+// What the widget says. Visitors' texts say what happened and what to do next, and blame nobody; the owner's note says
+// what to change in the embed code. `report` is the fixed English sentence of a `call_error` event, for developers.
+
+/**
+ * @typedef {{title: string, body: string, retry?: boolean, elsewhere?: boolean, owner?: string}} ErrorText
+ *   `retry` offers "Try again"; `elsewhere` offers a window of the widget's own when it is framed
+ */
+
+export const TEXTS = {
+  loading: "Getting ready…",
+  ready: "Ready to call",
+  title: "Talk to us",
+  body: "Speak with us right here in your browser. No phone needed, nothing to install.",
+  call: "Call",
+  microphoneNote: "We’ll ask for your microphone.",
+  askingTitle: "One moment",
+  asking: "Waiting for your microphone…",
+  askingBody: "If your browser asks, allow the microphone so that we can hear you.",
+  dialling: "Calling…",
+  diallingTitle: "Putting you through",
+  diallingBody: "This usually takes a few seconds.",
+  hangUp: "Hang up",
+  closed: "Closed right now",
+  closedTitle: "We’re closed right now",
+  closedBody: "Please come back during our opening hours.",
+  unavailable: "Not available",
+  unconnected: "Not connected",
+  retry: "Try again",
+  elsewhere: "Open in a new window",
+  owner: "Is this your website?",
+  reference: "Reference",
+};
+
+const SETUP = {
+  title: "Calls aren’t available here yet",
+  body: "Something on this page still needs to be set up. Please reach us another way for now.",
+};
+
+/** @type {Record<string, ErrorText>} */
+export const ERRORS = {
+  app_not_found: {
+    ...SETUP,
+    owner: "No app has the id in this embed code. Copy the embed code from your console again and replace the one on this page.",
+  },
+  wrong_key: {
+    ...SETUP,
+    owner: "The widget key in this embed code isn’t valid for this app; it may have been rotated. Copy the embed code from your console again.",
+  },
+  wrong_settings: {
+    ...SETUP,
+    owner: "The profile or routing key in this embed code wasn’t accepted. Check both against your console.",
+  },
+  forbidden: {
+    ...SETUP,
+    owner: "This app doesn’t allow calls from here. Check its embed settings in your console.",
+  },
+  provider_inactive: {
+    title: "Calls are switched off",
+    body: "We can’t take calls through this page at the moment. Please try again later or reach us another way.",
+    retry: true,
+    owner: "The app has no active phone provider. Activate one in your console.",
+  },
+  rate_limited: {
+    title: "A lot is going on",
+    body: "There were many requests in a short time. Please wait a minute, then try again.",
+    retry: true,
+  },
+  network_unreachable: {
+    title: "We can’t reach our service",
+    body: "Check your internet connection, then try again. A VPN or company network may be blocking calls.",
+    retry: true,
+  },
+  session_refused: {
+    title: "Let’s start afresh",
+    body: "This page was open for a while and needs a new start. Please try again.",
+    retry: true,
+  },
+  mic_policy: {
+    title: "This page can’t use the microphone",
+    body: "The page you’re on doesn’t pass the microphone on to calls. You can call from a window of its own.",
+    elsewhere: true,
+    owner: "Add allow=\"microphone; autoplay\" to the frame, and don’t forbid the microphone in the page’s Permissions-Policy.",
+  },
+  mic_denied: {
+    title: "Your microphone is blocked",
+    body: "Allow the microphone for this page in your browser’s address bar or settings, then try again.",
+    retry: true,
+    elsewhere: true,
+  },
+  mic_missing: {
+    title: "No microphone found",
+    body: "Connect a microphone or headset, then try again.",
+    retry: true,
+  },
+  mic_busy: {
+    title: "Your microphone is in use",
+    body: "Another program or tab may be using it. Close that, then try again.",
+    retry: true,
+  },
+  insecure_context: {
+    title: "This page isn’t secure",
+    body: "Browsers allow the microphone only on pages whose address starts with https. Please reach us another way.",
+    owner: "Serve the page that embeds the widget over https.",
+  },
+  call_limit: {
+    title: "All our lines are busy",
+    body: "Please wait a minute, then try again.",
+    retry: true,
+  },
+  media_failed: {
+    title: "We couldn’t connect the call",
+    body: "Your microphone is off again. Please try again in a moment or reach us another way.",
+    retry: true,
+  },
+  internal: {
+    title: "Something went wrong",
+    body: "That’s our fault, not yours. Please try again in a moment.",
+    retry: true,
+  },
+};
+
+/** @type {Record<string, string>} */
+const REPORTS = {
+  mic_policy: "The page does not delegate the microphone to the widget's frame.",
+  mic_denied: "The microphone was refused.",
+  mic_missing: "No microphone was found.",
+  mic_busy: "The microphone could not be opened.",
+  insecure_context: "The page is not a secure context.",
+  session_refused: "No valid session for the call.",
+  provider_inactive: "The app has no active provider.",
+  network_unreachable: "The media server could not be reached.",
+  call_limit: "Too many calls.",
+  media_failed: "The call could not be connected.",
+};
+
+/** @param {string} code */
+export const reportText = (code) => REPORTS[code] ?? "The call failed inside the widget.";

@@ -1,0 +1,177 @@
+//! The widget's host: the loader, the widget document, their assets.
+//!
+//! What is served stands in `browser/`; build.rs makes assets of it. This file decides who gets which.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Path, State as Shared, rejection::PathRejection},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use domain::{app::App, id::AppId, limit::Scope};
+use edge::{
+    env::{self, Env, StartError},
+    extract::{CdnProof, ClientIp, Now},
+    problem::Problem,
+    reply,
+};
+use store::{Aws, Fresh, Limiter, Store};
+
+pub mod assets;
+pub mod bundle;
+pub mod document;
+
+use document::{Places, Refused};
+
+/// A change of an app's pages shows after this long at the latest.
+const FRESH: Duration = Duration::from_secs(3);
+
+/// What the function holds while it lives.
+#[derive(Clone)]
+pub struct State {
+    store: Store,
+    apps: Fresh<AppId, Option<Arc<App>>>,
+    limiter: Limiter,
+    places: Places,
+    cdn: Option<CdnProof>,
+}
+
+impl State {
+    /// Opens what the function needs.
+    ///
+    /// # Errors
+    /// When a variable is missing or cannot be used.
+    #[expect(
+        clippy::unused_async,
+        reason = "every function is opened the same way, and most have something to wait for"
+    )]
+    pub async fn open(env: &Env, aws: &Aws) -> Result<Self, StartError> {
+        let store = Store::open(aws, env.required::<String>(env::TABLE)?);
+        let ancestors = env.text(env::DEFAULT_FRAME_ANCESTORS).unwrap_or_else(|| "https:".to_owned());
+        Ok(Self {
+            limiter: Limiter::open(store.clone(), Scope::Widget, env.limits(Scope::Widget)?),
+            store,
+            apps: Fresh::new(FRESH),
+            places: Places {
+                code: env.origin(env::CODE_ORIGIN)?,
+                media: env.text(env::MEDIA_URL),
+                ancestors: ancestors.split_whitespace().map(str::to_owned).collect(),
+            },
+            cdn: env.optional(env::CDN_PROOF_SHA256)?,
+        })
+    }
+}
+
+/// The routes of the widget's host that need no session.
+pub fn router(state: State) -> Router {
+    let cdn = state.cdn.clone();
+    let routes = Router::new()
+        .route("/embed.js", get(|request: HeaderMap| async move { assets::loader(&request) }))
+        .route("/widget/{app_id}", get(widget))
+        .route("/a/{hash}/{file}", get(asset))
+        .route("/healthz", get(|| async { (StatusCode::OK, "ok") }))
+        .with_state(state);
+    reply::bordered(routes, cdn)
+}
+
+async fn asset(path: Result<Path<(String, String)>, PathRejection>, request: HeaderMap) -> Response {
+    let found = path.ok().and_then(|Path((hash, file))| assets::asset(&hash, &file, &request));
+    found.unwrap_or_else(|| Problem::not_found("asset").into_response())
+}
+
+/// The document; whatever is wrong, the visitor sees a screen inside the frame and never a bare error.
+async fn widget(
+    Shared(state): Shared<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
+    path: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Response {
+    let refused = |why| document::refused(&state.places, why);
+    if let Err(exceeded) = state.limiter.admit_ip(ip, now).await {
+        return refused(Refused::TooMany(exceeded, now));
+    }
+    // Escapes that are no UTF-8 lead to no app either.
+    let app = path.ok().and_then(|Path(app)| app.parse::<AppId>().ok());
+    let Some(app) = app else { return refused(Refused::UnknownApp) };
+    let read = async { Ok(state.store.app(app).await?.map(Arc::new)) };
+    let app = match state.apps.get(app, now, read).await {
+        Ok(Some(app)) => app,
+        Ok(None) => {
+            state.apps.forget(&app);
+            return refused(Refused::UnknownApp);
+        }
+        Err(error) => {
+            tracing::error!(app.id = %app, cause = %error, "widget.unavailable");
+            return refused(Refused::Unavailable);
+        }
+    };
+    if let Err(exceeded) = state.limiter.admit_app(app.id, now).await {
+        return refused(Refused::TooMany(exceeded, now));
+    }
+    document::document(&state.places, &app.frame_ancestors, &request)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, header};
+    use edge::extract::Peer;
+    use store::Endpoints;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// A router whose table is not there: enough for everything that does not ask it.
+    async fn answer(path: &str) -> Response {
+        let nowhere = "http://127.0.0.1:1".to_owned();
+        let aws = Aws::local(Endpoints { dynamodb: nowhere.clone(), sqs: nowhere.clone(), kms: nowhere });
+        let env = Env::from_pairs([("C2C_TABLE", "t"), ("C2C_CODE_ORIGIN", "http://code.localhost:1")]);
+        let state = State::open(&env, &aws).await.expect("the variables are set");
+        let mut request = Request::get(path).body(Body::empty()).expect("a request");
+        request.extensions_mut().insert(Peer([127, 0, 0, 1].into()));
+        router(state).oneshot(request).await.expect("routers do not fail")
+    }
+
+    #[tokio::test]
+    async fn routes_answer() {
+        for (path, status) in [
+            ("/embed.js".to_owned(), 200),
+            (format!("/a/{}/main.js", assets::HASH), 200),
+            (format!("/a/{}/call.js", assets::HASH), 200),
+            (format!("/a/{}/widget.css", assets::HASH), 200),
+            (format!("/a/{}/widget.html", assets::HASH), 404),
+            ("/a/0/main.js".to_owned(), 404),
+            ("/healthz".to_owned(), 200),
+            ("/widget/nonsense".to_owned(), 404),
+            ("/widget/%3Cscript%3E".to_owned(), 404),
+        ] {
+            assert_eq!(answer(&path).await.status(), status, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_away_is_a_screen_that_asks_to_try_again() {
+        let answer = answer("/widget/app_01jd0000000000000000000000").await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    }
+
+    /// The widget cleans the context by the same rules as the server: both read these vectors.
+    #[test]
+    fn the_server_cleans_context_as_the_widget_does() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/context.json")).expect("vectors");
+        for vector in vectors.as_array().expect("a list") {
+            let query = vector["query"].as_str().expect("a query").as_bytes();
+            let pairs: Vec<_> = url::form_urlencoded::parse(query).into_owned().collect();
+            let (context, losses) =
+                domain::context::Context::sanitise(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            let expected = serde_json::json!({ "context": context, "dropped": losses.dropped, "cut": losses.cut });
+            assert_eq!(expected, vector["expected"], "{}", vector["name"]);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The demo: an invented company's site that embeds the widget, and the app behind it, whose one integration sends every
+//! event to the inbox.
+
+use std::collections::BTreeSet;
+
+use axum::{Router, routing::get};
+use domain::{
+    app::{App, Provider},
+    event::EventName,
+    integration::{Draft, Integration, Status, Surroundings},
+    reach::Reach,
+    time::Timestamp,
+};
+use serde_json::json;
+use store::{
+    Store,
+    integrations::{Change, Stored},
+};
+
+use crate::{front::file, local_json::Memory};
+
+/// What the demo site's pages say.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The widget host's origin.
+    pub origin: String,
+    /// The console's origin.
+    pub console: String,
+    /// The inbox's page.
+    pub inbox: String,
+    /// The demo app's id.
+    pub app_id: String,
+    /// The key of the embed.
+    pub widget_key: String,
+}
+
+impl Site {
+    /// The site's routes.
+    pub fn router(self) -> Router {
+        // As strict as a careful customer's: the loader's script and the widget's frame, nothing else from elsewhere.
+        let policy = format!(
+            "default-src 'self' {0}; script-src {0}; style-src 'self'; img-src 'self' data:; frame-src {0}; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            self.origin
+        );
+        let page = |text: &str| {
+            let pairs = [
+                ("{origin}", &self.origin),
+                ("{console}", &self.console),
+                ("{inbox}", &self.inbox),
+                ("{appId}", &self.app_id),
+                ("{widgetKey}", &self.widget_key),
+            ];
+            pairs.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+        };
+        let serve = |kind: &'static str, content: String| {
+            let policy = policy.clone();
+            get(move || {
+                let answer = file(kind, &policy, content.clone());
+                async move { answer }
+            })
+        };
+        let routes = Router::new()
+            .route("/", serve("text/html; charset=utf-8", page(include_str!("demo.html"))))
+            .route("/iframe", serve("text/html; charset=utf-8", page(include_str!("iframe.html"))))
+            .route("/demo.css", serve("text/css; charset=utf-8", include_str!("demo.css").to_owned()));
+        edge::reply::bordered(routes, None)
+    }
+}
+
+/// Makes the demo's app and integration, or finds those of an earlier run; what is remembered is brought up to date.
+///
+/// # Errors
+/// What could not be done, as a sentence.
+pub async fn seed(
+    store: &Store,
+    memory: &mut Memory,
+    inbox_url: &str,
+    reach: &Reach,
+    now: Timestamp,
+) -> Result<(App, Integration), String> {
+    let failed = |error: store::Error| format!("The demo cannot be stored: {error}.");
+    let known = match memory.app_id {
+        Some(id) => store.app(id).await.map_err(failed)?,
+        None => None,
+    };
+    let app = match known {
+        Some(app) => app,
+        None => {
+            let app = App::create("Demo", now, &edge::chance::bytes(), &edge::chance::bytes());
+            let app = app.map_err(|error| format!("The demo app is wrong: {}.", error.message))?;
+            store.create_app(&app).await.map_err(failed)?;
+            memory.app_id = Some(app.id);
+            memory.integration_id = None;
+            app
+        }
+    };
+    if store.provider(app.id).await.map_err(failed)?.is_none() {
+        store.put_provider(app.id, &provider()?).await.map_err(failed)?;
+    }
+
+    let around = Surroundings { reach, own_hosts: &[], secrets: &BTreeSet::new() };
+    let known = match memory.integration_id {
+        Some(id) => store.integration(app.id, id).await.map_err(failed)?,
+        None => None,
+    };
+    let wrong = |errors: Vec<domain::field::FieldError>| {
+        let fields: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect();
+        format!("The inbox's integration is wrong: {}.", fields.join(", "))
+    };
+    let integration = match known {
+        Some(Stored { integration, .. }) if integration.url.as_typed() == inbox_url => integration,
+        // The inbox's port is another one today.
+        Some(stored) => {
+            let draft = Draft { url: Some(inbox_url.to_owned()), ..Draft::default() };
+            let moved = stored.integration.clone().change(draft, around).map_err(wrong)?;
+            is_done(store.change_integration(app.id, &stored, &moved).await.map_err(failed)?)?;
+            moved
+        }
+        None => {
+            let draft = Draft {
+                name: Some("Inbox".to_owned()),
+                url: Some(inbox_url.to_owned()),
+                events: Some(EventName::ALL.into_iter().collect()),
+                status: Some(Status::Active),
+                ..Draft::default()
+            };
+            let mut made = Integration::create(draft, around, now, &edge::chance::bytes()).map_err(wrong)?;
+            let mut change = store.create_integration(app.id, &made).await.map_err(failed)?;
+            if change == Change::TooManyActive {
+                // Three others are active by now. The house starts all the same; who wants the inbox makes room for it.
+                made.status = Status::Inactive;
+                change = store.create_integration(app.id, &made).await.map_err(failed)?;
+            }
+            is_done(change)?;
+            memory.integration_id = Some(made.id);
+            made
+        }
+    };
+    Ok((app, integration))
+}
+
+fn is_done(change: Change) -> Result<(), String> {
+    match change {
+        Change::Done => Ok(()),
+        Change::TooManyActive | Change::TooMany => {
+            Err("The demo app has as many integrations as it may have: delete one, or begin anew with another --state."
+                .to_owned())
+        }
+        Change::Raced => Err("Somebody else changed the demo app at this very moment.".to_owned()),
+    }
+}
+
+/// A trunk that leads nowhere: it lets sessions open; calls come with the media plane.
+fn provider() -> Result<Provider, String> {
+    let provider = json!({"kind": "sip", "uri": "sip:127.0.0.1:5070", "transport": "udp", "active": true});
+    serde_json::from_value(provider).map_err(|error| format!("The demo's provider is wrong: {error}."))
+}

@@ -1,0 +1,197 @@
+//! An app and its SIP provider: what they hold and which values are accepted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    field::{self, FieldError},
+    id::{AppId, Entropy},
+    time::Timestamp,
+};
+
+/// The public key an embed carries: it says which app is meant, and can be rotated. No secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WidgetKey(String);
+
+impl WidgetKey {
+    /// A new one out of 20 random bytes.
+    pub fn mint(entropy: &[u8; 20]) -> Self {
+        Self(format!("wk_{}", entropy.map(|byte| format!("{byte:02x}")).concat()))
+    }
+
+    /// Whether `given` is this key.
+    pub fn admits(&self, given: &str) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), given.as_bytes()).is_ok()
+    }
+}
+
+impl fmt::Display for WidgetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One customer's app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct App {
+    /// Its id.
+    #[serde(rename = "appId")]
+    pub id: AppId,
+    /// Its name, for operators.
+    pub name: String,
+    /// The key its embeds carry.
+    pub widget_key: WidgetKey,
+    /// Pages that may frame the widget, as CSP sources; empty: the deployment's default.
+    #[serde(default)]
+    pub frame_ancestors: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl App {
+    /// Characters of a name.
+    pub const MAX_NAME: usize = 100;
+
+    /// A new app called `name`.
+    ///
+    /// # Errors
+    /// When the name is not fit for people.
+    pub fn create(name: &str, now: Timestamp, entropy: &Entropy, key: &[u8; 20]) -> Result<Self, FieldError> {
+        Ok(Self {
+            id: AppId::mint(now, entropy),
+            name: field::label("name", name, Self::MAX_NAME)?,
+            widget_key: WidgetKey::mint(key),
+            frame_ancestors: Vec::new(),
+            created_at: now,
+        })
+    }
+}
+
+/// How SIP travels to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the contract's own")]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+/// A codec a provider accepts, by its RTP name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the RTP registry's own")]
+pub enum Codec {
+    #[serde(rename = "PCMU")]
+    Pcmu,
+    #[serde(rename = "PCMA")]
+    Pcma,
+    #[serde(rename = "opus")]
+    Opus,
+}
+
+/// The kind of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// A SIP trunk.
+    Sip,
+}
+
+/// An app's SIP trunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provider {
+    /// Its kind.
+    pub kind: ProviderKind,
+    /// Where it is: `sip:host[:port]`.
+    pub uri: String,
+    /// How SIP travels to it.
+    pub transport: Transport,
+    /// The number or name calls come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<String>,
+    /// Codecs in order of preference.
+    #[serde(default = "default_codecs")]
+    pub codecs: Vec<Codec>,
+    /// Whether calls may be placed; without an active provider no session is given.
+    pub active: bool,
+}
+
+fn default_codecs() -> Vec<Codec> {
+    vec![Codec::Pcmu, Codec::Pcma]
+}
+
+impl Provider {
+    /// Checks what serde cannot: the address, the caller's id, the list of codecs.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn check(&self) -> Result<(), Vec<FieldError>> {
+        let mut errors = Vec::new();
+        if !is_sip_uri(&self.uri) {
+            errors.push(FieldError::invalid("uri", "must be a SIP address such as sip:trunk.example.com:5060"));
+        }
+        if let Some(caller) = &self.caller_id {
+            let fits = (1..=64).contains(&caller.len())
+                && caller.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+_.-@".contains(&byte));
+            if !fits {
+                errors.push(FieldError::invalid("callerId", "must be a number or name of at most 64 characters"));
+            }
+        }
+        if self.codecs.is_empty() || self.codecs.len() > 8 {
+            errors.push(FieldError::invalid("codecs", "must name at least one codec"));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+/// `sip:` or `sips:`, an optional user, a host, an optional port; no parameters or headers, which could redirect a call.
+pub(crate) fn is_sip_uri(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("sips:").or_else(|| text.strip_prefix("sip:")) else { return false };
+    if rest.len() > 255 {
+        return false;
+    }
+    let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
+    let user_fits = user.is_none_or(|user| {
+        !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_.!~*'()&=$,".contains(&byte))
+    });
+    // The same parser that judges every other address; the scheme only gives it a default port.
+    let host = url::Url::parse(&format!("http://{host}/"))
+        .is_ok_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.has_host())
+        && !host.contains(['/', '?', '#', ';', '\\', ' ']);
+    user_fits && host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sip_addresses() {
+        for (uri, fits) in [
+            ("sip:trunk.example.com", true),
+            ("sips:trunk.example.com:5061", true),
+            ("sip:user@192.0.2.1:5060", true),
+            ("sip:[2001:db8::1]:5060", true),
+            ("trunk.example.com", false),
+            ("https://trunk.example.com", false),
+            ("sip:", false),
+            ("sip:host;maddr=10.0.0.1", false),
+            ("sip:host?Replaces=x", false),
+            ("sip:a b@host", false),
+            ("sip:host:99999", false),
+            ("sip:host\r\nVia: x", false),
+        ] {
+            assert_eq!(is_sip_uri(uri), fits, "{uri}");
+        }
+    }
+
+    #[test]
+    fn widget_keys_compare_whole() {
+        let key = WidgetKey::mint(&[7; 20]);
+        assert!(key.admits(&key.to_string()));
+        assert!(!key.admits("") && !key.admits(&key.to_string()[..42]));
+    }
+}

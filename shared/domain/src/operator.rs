@@ -1,0 +1,15 @@
+//! Who may use the management API, and what (contract section 6, "Roles").
+
+use serde::{Deserialize, Serialize};
+
+/// What an operator may do; each role includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Writes.
+    Editor,
+    /// Also reveals secrets, manages tokens, erases data.
+    Admin,
+}

@@ -1,0 +1,192 @@
+//! Configuration: every variable's name, once, with what it means. A function fails at its start, naming the variable.
+
+use std::{collections::HashMap, fmt::Display, str::FromStr};
+
+use domain::{
+    limit::{Limits, Scope},
+    reach::Reach,
+};
+
+/// One variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Var(pub &'static str);
+
+macro_rules! vars {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: Var = Var($text);)*
+        /// Every variable there is.
+        pub const ALL: &[Var] = &[$($name),*];
+    };
+}
+
+vars! {
+    /// Name of the table.
+    TABLE = "C2C_TABLE";
+    /// Address of the queue of due deliveries.
+    DELIVERY_QUEUE_URL = "C2C_DELIVERY_QUEUE_URL";
+    /// Id or ARN of the key that wraps secrets.
+    KMS_KEY_ID = "C2C_KMS_KEY_ID";
+    /// Origin of the widget host, such as `https://calls.example.com`.
+    WIDGET_ORIGIN = "C2C_WIDGET_ORIGIN";
+    /// Origin of the host of customers' custom code.
+    CODE_ORIGIN = "C2C_CODE_ORIGIN";
+    /// Origin of the console.
+    CONSOLE_ORIGIN = "C2C_CONSOLE_ORIGIN";
+    /// Address of the media server that browsers speak to.
+    MEDIA_URL = "C2C_MEDIA_URL";
+    /// Who may frame widgets of apps that do not say: CSP sources. Default `https:`.
+    DEFAULT_FRAME_ANCESTORS = "C2C_DEFAULT_FRAME_ANCESTORS";
+    /// SHA-256 (hex) of what the CDN sends in `x-c2c-cdn-proof`; a request with it may name its viewer's address.
+    CDN_PROOF_SHA256 = "C2C_CDN_PROOF_SHA256";
+    /// Widget loads per minute from one address.
+    LIMIT_WIDGET_IP = "C2C_LIMIT_WIDGET_IP";
+    /// Widget loads per minute of one app.
+    LIMIT_WIDGET_APP = "C2C_LIMIT_WIDGET_APP";
+    /// Sessions per minute from one address.
+    LIMIT_SESSION_IP = "C2C_LIMIT_SESSION_IP";
+    /// Sessions per minute of one app.
+    LIMIT_SESSION_APP = "C2C_LIMIT_SESSION_APP";
+    /// Events per minute from one address.
+    LIMIT_EVENTS_IP = "C2C_LIMIT_EVENTS_IP";
+    /// Events per minute of one app.
+    LIMIT_EVENTS_APP = "C2C_LIMIT_EVENTS_APP";
+    /// Calls per minute from one address.
+    LIMIT_CALLS_IP = "C2C_LIMIT_CALLS_IP";
+    /// Calls per minute of one app.
+    LIMIT_CALLS_APP = "C2C_LIMIT_CALLS_APP";
+    /// Networks beside the public internet that deliveries may reach, comma-separated `CIDR[:PORT]`. For one machine
+    /// only: the template never sets it.
+    ALLOW_DESTINATIONS = "C2C_ALLOW_DESTINATIONS";
+}
+
+/// Why a function cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A variable is not set.
+    #[error("{} must be set", .0.0)]
+    Missing(Var),
+    /// A variable's value cannot be used.
+    #[error("{}: {why}", .var.0)]
+    Invalid {
+        /// Which.
+        var: Var,
+        /// Why.
+        why: String,
+    },
+    /// Something needed from the start could not be had.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Variables and their values: the process's own, or a map that the local house made from the template.
+#[derive(Clone, Debug)]
+pub struct Env(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Process,
+    Pairs(HashMap<String, String>),
+}
+
+impl Env {
+    /// The process's own variables.
+    pub fn process() -> Self {
+        Self(Source::Process)
+    }
+
+    /// These and no others.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self(Source::Pairs(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()))
+    }
+
+    /// A variable's text; `None` when it is not set or empty.
+    #[expect(clippy::disallowed_methods, reason = "this is the one door")]
+    pub fn text(&self, var: Var) -> Option<String> {
+        let text = match &self.0 {
+            Source::Process => std::env::var(var.0).ok(),
+            Source::Pairs(pairs) => pairs.get(var.0).cloned(),
+        };
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// A variable that must be set.
+    ///
+    /// # Errors
+    /// When it is not, or its text does not parse.
+    pub fn required<T: FromStr<Err: Display>>(&self, var: Var) -> Result<T, StartError> {
+        self.optional(var)?.ok_or(StartError::Missing(var))
+    }
+
+    /// A variable that may be left out.
+    ///
+    /// # Errors
+    /// When its text does not parse.
+    pub fn optional<T: FromStr<Err: Display>>(&self, var: Var) -> Result<Option<T>, StartError> {
+        let parse =
+            |text: String| text.parse().map_err(|why: T::Err| StartError::Invalid { var, why: why.to_string() });
+        self.text(var).map(parse).transpose()
+    }
+
+    /// An origin (`https://host[:port]`, nothing behind it) that must be set.
+    ///
+    /// # Errors
+    /// When it is not, or is no origin.
+    pub fn origin(&self, var: Var) -> Result<String, StartError> {
+        let text: String = self.required(var)?;
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        if host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ', ';', ','])) {
+            Ok(text)
+        } else {
+            Err(StartError::Invalid { var, why: "must be an origin such as https://calls.example.com".to_owned() })
+        }
+    }
+
+    /// What deliveries may reach: the public internet, and beside it only what [`ALLOW_DESTINATIONS`] names.
+    ///
+    /// # Errors
+    /// When the variable cannot be read.
+    pub fn reach(&self) -> Result<Reach, StartError> {
+        let text = self.text(ALLOW_DESTINATIONS).unwrap_or_default();
+        let nets = text.split(',').map(str::trim).filter(|net| !net.is_empty()).map(str::parse);
+        let nets = nets.collect::<Result<_, _>>();
+        nets.map(Reach::with).map_err(|why| StartError::Invalid { var: ALLOW_DESTINATIONS, why })
+    }
+
+    /// The limits of a scope: configured, or the contract's.
+    ///
+    /// # Errors
+    /// When a configured one is no number above zero.
+    pub fn limits(&self, scope: Scope) -> Result<Limits, StartError> {
+        let (ip, app) = match scope {
+            Scope::Widget => (LIMIT_WIDGET_IP, LIMIT_WIDGET_APP),
+            Scope::Session => (LIMIT_SESSION_IP, LIMIT_SESSION_APP),
+            Scope::Events => (LIMIT_EVENTS_IP, LIMIT_EVENTS_APP),
+            Scope::Calls => (LIMIT_CALLS_IP, LIMIT_CALLS_APP),
+        };
+        let read = |var, default| match self.optional(var)? {
+            Some(0) => Err(StartError::Invalid { var, why: "must be above zero".to_owned() }),
+            given => Ok(given.unwrap_or(default)),
+        };
+        let defaults = scope.defaults();
+        Ok(Limits { ip: read(ip, defaults.ip)?, app: read(app, defaults.app)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_variable() {
+        let env = Env::from_pairs([("C2C_LIMIT_SESSION_IP", "many"), ("C2C_WIDGET_ORIGIN", "calls.example.com")]);
+        assert_eq!(env.required::<String>(TABLE).expect_err("not set").to_string(), "C2C_TABLE must be set");
+        assert!(env.limits(Scope::Session).expect_err("no number").to_string().starts_with("C2C_LIMIT_SESSION_IP: "));
+        assert!(env.origin(WIDGET_ORIGIN).expect_err("no origin").to_string().starts_with("C2C_WIDGET_ORIGIN: "));
+    }
+
+    #[test]
+    fn limits_fall_back_to_the_contract() {
+        let env = Env::from_pairs([("C2C_LIMIT_SESSION_IP", "7"), ("C2C_LIMIT_SESSION_APP", "")]);
+        assert_eq!(env.limits(Scope::Session).expect("numbers"), Limits { ip: 7, app: 3_000 });
+    }
+}

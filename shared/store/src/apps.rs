@@ -1,0 +1,152 @@
+//! Apps and their providers.
+
+use domain::{
+    app::{App, Provider, WidgetKey},
+    id::AppId,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Store,
+    key::{Key, Range},
+    table::{Order, Page, from_row, number, string, to_row},
+    transaction::text,
+};
+
+/// An app as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// The app's id.
+    pub app_id: AppId,
+    /// Its name.
+    pub name: String,
+}
+
+/// An app's row. A deleted one is kept, and is found by nobody.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    #[serde(flatten)]
+    app: App,
+    #[serde(default)]
+    deleted_at: Option<Timestamp>,
+}
+
+/// How the deletion of an app went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is gone.
+    Done,
+    /// Integrations of it are active.
+    HasActive,
+}
+
+/// The app is there and not deleted.
+pub(crate) const EXISTS: &str = "attribute_exists(pk) AND attribute_not_exists(deletedAt)";
+
+impl Store {
+    /// Stores a new app and its place in the list, together or not at all.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn create_app(&self, app: &App) -> Result<(), Error> {
+        let summary = Summary { app_id: app.id, name: app.name.clone() };
+        let rows = [to_row(&Key::app(app.id), app)?, to_row(&Key::app_index(app.id), &summary)?];
+        let transaction = rows.into_iter().try_fold(self.transaction(), |all, row| all.put(row, None, &[]))?;
+        transaction.commit().await?.map_err(|_| Error::Unavailable {
+            operation: "TransactWriteItems",
+            cause: "met another write of the same new app".to_owned(),
+        })
+    }
+
+    /// Gives an app another name, here and in the list. `false`: it is gone, or somebody else changed it meanwhile.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn rename_app(&self, app: AppId, name: &str) -> Result<bool, Error> {
+        let values = [(":name", string(name))];
+        let transaction = self.transaction();
+        let transaction = transaction.update(&Key::app(app), "SET #name = :name", Some(EXISTS), &values)?;
+        let index = Key::app_index(app);
+        let transaction = transaction.update(&index, "SET #name = :name", Some("attribute_exists(pk)"), &values)?;
+        Ok(transaction.commit().await?.is_ok())
+    }
+
+    /// Gives an app another widget key; embeds with the old one get no session from now on. `false`: the app is gone.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn rotate_widget_key(&self, app: AppId, key: &WidgetKey) -> Result<bool, Error> {
+        let transaction = self.transaction();
+        let transaction =
+            transaction.update(&Key::app(app), "SET widgetKey = :key", Some(EXISTS), &text(":key", key))?;
+        Ok(transaction.commit().await?.is_ok())
+    }
+
+    /// Deletes an app that has no active integration: it leaves the list and is found no more. Its rows are kept.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn delete_app(&self, app: AppId, now: Timestamp) -> Result<Deletion, Error> {
+        let idle = "(attribute_not_exists(activeIntegrations) OR activeIntegrations <= :none)";
+        let values = [(":none", number(0)), (":now", string(now))];
+        let transaction = self.transaction().delete(&Key::app_index(app), None, &[])?;
+        let condition = format!("{EXISTS} AND {idle}");
+        let transaction = transaction.update(&Key::app(app), "SET deletedAt = :now", Some(&condition), &values)?;
+        match transaction.commit().await? {
+            Ok(()) => Ok(Deletion::Done),
+            // Whoever came first has deleted it.
+            Err(_) if self.app(app).await?.is_none() => Ok(Deletion::Done),
+            Err(_) => Ok(Deletion::HasActive),
+        }
+    }
+
+    /// One app; `None` when there is none of this id.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn app(&self, app: AppId) -> Result<Option<App>, Error> {
+        let kept: Option<Kept> = self.get("an app", Key::app(app)).await?;
+        Ok(kept.filter(|kept| kept.deleted_at.is_none()).map(|kept| kept.app))
+    }
+
+    /// Apps in the order in which they were made, those after `after`.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn apps(&self, limit: u8, after: Option<AppId>) -> Result<Page<Summary>, Error> {
+        let after = after.map(|app| app.to_string());
+        let mut rows = self.query(Range::apps(), Order::Oldest, after.as_deref(), i32::from(limit) + 1).await?;
+        let has_more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let items = rows.into_iter().map(|row| from_row("an app's summary", row)).collect::<Result<_, _>>()?;
+        Ok(Page { items, has_more })
+    }
+
+    /// An app's provider; `None` when none is configured.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn provider(&self, app: AppId) -> Result<Option<Provider>, Error> {
+        self.get("a provider", Key::provider(app)).await
+    }
+
+    /// Sets an app's provider. Whoever calls has made sure that the app exists.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn put_provider(&self, app: AppId, provider: &Provider) -> Result<(), Error> {
+        self.put(to_row(&Key::provider(app), provider)?).await
+    }
+
+    /// Removes an app's provider. `false`: there was none.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn delete_provider(&self, app: AppId) -> Result<bool, Error> {
+        let transaction = self.transaction().delete(&Key::provider(app), Some("attribute_exists(pk)"), &[])?;
+        Ok(transaction.commit().await?.is_ok())
+    }
+}

@@ -1,0 +1,64 @@
+//! The audit log: rows are added, never changed. Roles in the template allow nothing else.
+
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use domain::{
+    audit::Entry,
+    id::{AppId, AuditId},
+};
+
+use crate::{
+    Error, Store,
+    key::{Key, Range},
+    table::{Order, Page, from_row, to_row},
+};
+
+/// Whose log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// One app's.
+    App(AppId),
+    /// What belongs to no app: operators and their tokens.
+    Operators,
+}
+
+impl Store {
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn append_audit(&self, log: Log, entry: &Entry) -> Result<(), Error> {
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(to_row(&Key::audit(log, entry.id), entry)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await
+            .map_err(Error::unavailable("PutItem"))?;
+        Ok(())
+    }
+
+    /// The same as a member of a transaction: what it tells of and the row stand together or not at all.
+    pub(crate) fn audit_member(&self, log: Log, entry: &Entry) -> Result<TransactWriteItem, Error> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(to_row(&Key::audit(log, entry.id), entry)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(Error::unavailable("TransactWriteItems"))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// A log's rows, newest first, those older than `before`.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn audit(&self, log: Log, limit: u8, before: Option<AuditId>) -> Result<Page<Entry>, Error> {
+        let before = before.map(|id| id.to_string());
+        let mut rows = self.query(Range::audit(log), Order::Newest, before.as_deref(), i32::from(limit) + 1).await?;
+        let has_more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let items = rows.into_iter().map(|row| from_row("a row of the audit log", row)).collect::<Result<_, _>>()?;
+        Ok(Page { items, has_more })
+    }
+}

@@ -1,0 +1,224 @@
+//! Every key of the one table. Constructors take ids, never strings, so a read that forgets whose rows it wants cannot
+//! be written.
+//!
+//! | what | pk | sk | read by |
+//! |---|---|---|---|
+//! | app | `APP#{app}` | `APP` | widget, session, console |
+//! | provider | `APP#{app}` | `PROVIDER` | session, console |
+//! | integration | `APP#{app}` | `INTEGRATION#{id}` | ingest (query by prefix), dispatch, console |
+//! | breaker and success rate of an integration | `APP#{app}` | `BREAKER#{id}` | dispatch, console (query by prefix) |
+//! | profile | `APP#{app}` | `PROFILE#{id}` | session, console (query by prefix) |
+//! | where a routing key leads; without a key: the default | `APP#{app}` | `ROUTE#{key}` | session, console |
+//! | secret | `APP#{app}` | `SECRET#{integration}#{name}` | dispatch (query by prefix), console |
+//! | values shown in an hour | `APP#{app}` | `REVEALS#{integration}#{hour}` | console |
+//! | signing keys | `APP#{app}` | `SIGNING#{integration}` | dispatch, console |
+//! | row of the audit log | `AUDIT#{app}`, `AUDIT#operators` | `{id}` | console (query, newest first) |
+//! | index of apps | `APPS` | `{app}` | console (query) |
+//! | delivery | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
+//! | rate limit | `LIMIT#{scope}#{ip or app}#{subject}` | `LIMIT` | every public function |
+//! | public half of a token key | `TOKENKEY` | `{kid}` | session, ingest, media (query) |
+//! | wrapped private half | `TOKENSEED` | `{kid}` | session (query) |
+//! | operator token, console session | `OPERATOR#{sha-256 of the token}` | `OPERATOR` | console |
+//! | list of operators | `OPERATORS` | `{id}` | console (query) |
+//! | number of operators who are admins | `OPERATORS#ADMINS` | `OPERATORS#ADMINS` | console |
+//! | one-time sign-in code | `SIGNIN#{sha-256 of the code}` | `SIGNIN` | console |
+//!
+//! Deliveries are spread: one partition takes 1,000 writes a second, a busy app makes more. Their day and shard follow
+//! from their id, so that one read finds one row.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    id::{AppId, AuditId, DeliveryId, DestinationId, IntegrationId, OperatorId},
+    limit::Scope,
+    secret::SecretName,
+    time::Timestamp,
+};
+
+use crate::audit::Log;
+
+/// Rooms of one app's day.
+pub(crate) const DELIVERY_SHARDS: u8 = 4;
+
+/// Where a row is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+/// Rows that share a partition and the beginning of their sort key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) pk: String,
+    pub(crate) prefix: &'static str,
+}
+
+impl Key {
+    fn new(pk: String, sk: impl Into<String>) -> Self {
+        Self { pk, sk: sk.into() }
+    }
+
+    pub(crate) fn app(app: AppId) -> Self {
+        Self::new(app_partition(app), "APP")
+    }
+
+    pub(crate) fn provider(app: AppId) -> Self {
+        Self::new(app_partition(app), "PROVIDER")
+    }
+
+    pub(crate) fn integration(app: AppId, id: IntegrationId) -> Self {
+        Self::new(app_partition(app), format!("{INTEGRATION}{id}"))
+    }
+
+    pub(crate) fn breaker(app: AppId, id: IntegrationId) -> Self {
+        Self::new(app_partition(app), format!("{BREAKER}{id}"))
+    }
+
+    pub(crate) fn profile(app: AppId, id: DestinationId) -> Self {
+        Self::new(app_partition(app), format!("{PROFILE}{id}"))
+    }
+
+    /// Where a routing key leads, or who asks for none. No routing key is empty.
+    pub(crate) fn route(app: AppId, routing_key: Option<&str>) -> Self {
+        Self::new(app_partition(app), format!("ROUTE#{}", routing_key.unwrap_or_default()))
+    }
+
+    pub(crate) fn secret(app: AppId, integration: IntegrationId, name: &SecretName) -> Self {
+        Self::new(app_partition(app), format!("SECRET#{integration}#{name}"))
+    }
+
+    /// What the keys of an integration's secrets begin with.
+    pub(crate) fn secrets(app: AppId, integration: IntegrationId) -> Self {
+        Self::new(app_partition(app), format!("SECRET#{integration}#"))
+    }
+
+    pub(crate) fn reveals(app: AppId, integration: IntegrationId, hour: Timestamp) -> Self {
+        Self::new(app_partition(app), format!("REVEALS#{integration}#{hour}"))
+    }
+
+    pub(crate) fn signing(app: AppId, integration: IntegrationId) -> Self {
+        Self::new(app_partition(app), format!("SIGNING#{integration}"))
+    }
+
+    pub(crate) fn audit(log: Log, id: AuditId) -> Self {
+        Self::new(audit_partition(log), id.to_string())
+    }
+
+    pub(crate) fn app_index(app: AppId) -> Self {
+        Self::new(APPS.to_owned(), app.to_string())
+    }
+
+    pub(crate) fn delivery(app: AppId, id: DeliveryId) -> Self {
+        Self::new(delivery_partition(app, id.minted_at(), id.shard(DELIVERY_SHARDS)), id.to_string())
+    }
+
+    pub(crate) fn limit_ip(scope: Scope, subject: &str) -> Self {
+        Self::new(format!("LIMIT#{}#ip#{subject}", scope.as_str()), "LIMIT")
+    }
+
+    pub(crate) fn limit_app(scope: Scope, app: AppId) -> Self {
+        Self::new(format!("LIMIT#{}#app#{app}", scope.as_str()), "LIMIT")
+    }
+
+    pub(crate) fn token_key(kid: &str) -> Self {
+        Self::new(TOKEN_KEYS.to_owned(), kid)
+    }
+
+    pub(crate) fn token_seed(kid: &str) -> Self {
+        Self::new(TOKEN_SEEDS.to_owned(), kid)
+    }
+
+    pub(crate) fn operator(token_hash: &str) -> Self {
+        Self::new(format!("OPERATOR#{token_hash}"), "OPERATOR")
+    }
+
+    pub(crate) fn operator_index(id: OperatorId) -> Self {
+        Self::new(OPERATORS.to_owned(), id.to_string())
+    }
+
+    pub(crate) fn admins() -> Self {
+        Self::new("OPERATORS#ADMINS".to_owned(), "OPERATORS#ADMINS")
+    }
+
+    pub(crate) fn sign_in(code_hash: &str) -> Self {
+        Self::new(format!("SIGNIN#{code_hash}"), "SIGNIN")
+    }
+
+    /// As the SDK wants it.
+    pub(crate) fn attributes(&self) -> HashMap<String, AttributeValue> {
+        HashMap::from([
+            (PK.to_owned(), AttributeValue::S(self.pk.clone())),
+            (SK.to_owned(), AttributeValue::S(self.sk.clone())),
+        ])
+    }
+}
+
+impl Range {
+    pub(crate) fn integrations(app: AppId) -> Self {
+        Self { pk: app_partition(app), prefix: INTEGRATION }
+    }
+
+    pub(crate) fn breakers(app: AppId) -> Self {
+        Self { pk: app_partition(app), prefix: BREAKER }
+    }
+
+    pub(crate) fn profiles(app: AppId) -> Self {
+        Self { pk: app_partition(app), prefix: PROFILE }
+    }
+
+    pub(crate) fn operators() -> Self {
+        Self { pk: OPERATORS.to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn apps() -> Self {
+        Self { pk: APPS.to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn deliveries(app: AppId, day: Timestamp, shard: u8) -> Self {
+        Self { pk: delivery_partition(app, day, shard), prefix: "" }
+    }
+
+    pub(crate) fn audit(log: Log) -> Self {
+        Self { pk: audit_partition(log), prefix: "" }
+    }
+
+    pub(crate) fn token_keys() -> Self {
+        Self { pk: TOKEN_KEYS.to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn token_seeds() -> Self {
+        Self { pk: TOKEN_SEEDS.to_owned(), prefix: "" }
+    }
+}
+
+/// The partition key's attribute.
+pub(crate) const PK: &str = "pk";
+/// The sort key's attribute.
+pub(crate) const SK: &str = "sk";
+/// The attribute that holds a row's expiry, in seconds since the epoch.
+pub(crate) const EXPIRES: &str = "expiresAt";
+
+const APPS: &str = "APPS";
+const BREAKER: &str = "BREAKER#";
+const INTEGRATION: &str = "INTEGRATION#";
+const OPERATORS: &str = "OPERATORS";
+const PROFILE: &str = "PROFILE#";
+const TOKEN_KEYS: &str = "TOKENKEY";
+const TOKEN_SEEDS: &str = "TOKENSEED";
+
+fn app_partition(app: AppId) -> String {
+    format!("APP#{app}")
+}
+
+fn audit_partition(log: Log) -> String {
+    match log {
+        Log::App(app) => format!("AUDIT#{app}"),
+        Log::Operators => "AUDIT#operators".to_owned(),
+    }
+}
+
+fn delivery_partition(app: AppId, day: Timestamp, shard: u8) -> String {
+    format!("DELIVERY#{app}#{}#{shard}", day.day())
+}

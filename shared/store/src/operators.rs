@@ -1,0 +1,180 @@
+//! Operator tokens, console sessions and one-time sign-in codes: only their hashes are stored.
+
+use aws_sdk_dynamodb::types::ReturnValue;
+use domain::{id::OperatorId, operator::Role, time::Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Store,
+    key::{Key, Range},
+    table::{Order, Page, from_row, number, to_row},
+};
+
+/// Who holds a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorToken {
+    /// Who it is, for the audit log.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends, in seconds since the epoch; a token of an integration with our API may have no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    /// For a console session: the SHA-256 of the token that it was begun with, and with which it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_with: Option<String>,
+}
+
+/// An operator as the list has it. Tokens made elsewhere (the first one of a deployment) are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// Its id.
+    pub id: OperatorId,
+    /// Who it is.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The token's SHA-256 (lower-case hex).
+    pub token_hash: String,
+}
+
+/// How the end of an operator's token went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It holds no more.
+    Done,
+    /// It is the last of an admin.
+    LastAdmin,
+    /// It was not there.
+    Gone,
+}
+
+impl OperatorToken {
+    /// Whether it still holds. Rows outlive their expiry by hours or days.
+    fn is_current(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now.as_seconds() < end)
+    }
+}
+
+impl Store {
+    /// Who holds the token with this SHA-256 (lower-case hex); `None` when nobody does, or no longer.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn operator(&self, token_hash: &str, now: Timestamp) -> Result<Option<OperatorToken>, Error> {
+        let found: Option<OperatorToken> = self.get("an operator", Key::operator(token_hash)).await?;
+        Ok(found.filter(|operator| operator.is_current(now)))
+    }
+
+    /// Stores a token's holder under the token's SHA-256 (lower-case hex).
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn put_operator(&self, token_hash: &str, operator: &OperatorToken) -> Result<(), Error> {
+        self.put(to_row(&Key::operator(token_hash), operator)?).await
+    }
+
+    /// Stores a new operator: the token's holder and the list's entry, together.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn create_operator(&self, operator: &Listed) -> Result<(), Error> {
+        let Listed { name, role, created_at, .. } = operator.clone();
+        let holder = OperatorToken { name, role, created_at, expires_at: None, begun_with: None };
+        let mut transaction = self
+            .transaction()
+            .put(to_row(&Key::operator_index(operator.id), operator)?, None, &[])?
+            .put(to_row(&Key::operator(&operator.token_hash), &holder)?, None, &[])?;
+        if role == Role::Admin {
+            transaction = transaction.update(&Key::admins(), "ADD admins :one", None, &[(":one", number(1))])?;
+        }
+        transaction.commit().await?.map_err(|_| Error::Unavailable {
+            operation: "TransactWriteItems",
+            cause: "another change of the operators came in between".to_owned(),
+        })
+    }
+
+    /// Operators in the order in which they were made, those after `after`.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn operators(&self, limit: u8, after: Option<OperatorId>) -> Result<Page<Listed>, Error> {
+        let after = after.map(|id| id.to_string());
+        let mut rows = self.query(Range::operators(), Order::Oldest, after.as_deref(), i32::from(limit) + 1).await?;
+        let has_more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let items = rows.into_iter().map(|row| from_row("an operator", row)).collect::<Result<_, _>>()?;
+        Ok(Page { items, has_more })
+    }
+
+    /// Ends an operator's token, unless it is the last one of an admin: of several ended at once, one remains.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn remove_operator(&self, id: OperatorId) -> Result<Removal, Error> {
+        let found: Option<Listed> = self.get("an operator", Key::operator_index(id)).await?;
+        let Some(found) = found else { return Ok(Removal::Gone) };
+        let mut transaction = self
+            .transaction()
+            .delete(&Key::operator_index(id), Some("attribute_exists(pk)"), &[])?
+            .delete(&Key::operator(&found.token_hash), None, &[])?;
+        if found.role == Role::Admin {
+            let values = [(":less", number(-1)), (":one", number(1))];
+            transaction = transaction.update(&Key::admins(), "ADD admins :less", Some("admins > :one"), &values)?;
+        }
+        match transaction.commit().await? {
+            Ok(()) => Ok(Removal::Done),
+            Err(refused) if refused.first() == Some(0) => Ok(Removal::Gone),
+            Err(refused) if refused.first().is_some() => Ok(Removal::LastAdmin),
+            Err(_) => Err(Error::Unavailable {
+                operation: "TransactWriteItems",
+                cause: "another change of the operators came in between".to_owned(),
+            }),
+        }
+    }
+
+    /// Ends a token.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn end_operator(&self, token_hash: &str) -> Result<(), Error> {
+        self.take::<OperatorToken>(Key::operator(token_hash)).await.map(|_| ())
+    }
+
+    /// Stores who may sign in with the one-time code of this SHA-256 (lower-case hex).
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn put_sign_in(&self, code_hash: &str, operator: &OperatorToken) -> Result<(), Error> {
+        self.put(to_row(&Key::sign_in(code_hash), operator)?).await
+    }
+
+    /// Redeems a one-time code: of many tries at once, one finds it.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn redeem_sign_in(&self, code_hash: &str, now: Timestamp) -> Result<Option<OperatorToken>, Error> {
+        let found: Option<OperatorToken> = self.take(Key::sign_in(code_hash)).await?;
+        Ok(found.filter(|operator| operator.is_current(now)))
+    }
+
+    /// Deletes a row and gives what it held.
+    async fn take<T: serde::de::DeserializeOwned>(&self, key: Key) -> Result<Option<T>, Error> {
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key.attributes()))
+            .return_values(ReturnValue::AllOld)
+            .send()
+            .await
+            .map_err(Error::unavailable("DeleteItem"))?;
+        answer.attributes.map(|row| from_row("an operator", row)).transpose()
+    }
+}

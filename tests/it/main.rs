@@ -1,0 +1,19 @@
+//! Black-box tests: the running house over HTTP, and the binaries that ship.
+
+mod architecture;
+mod breaker;
+mod console;
+mod crash;
+mod deliveries;
+mod events;
+mod interleavings;
+mod isolation;
+mod lambda;
+mod limits;
+mod manage;
+mod openapi;
+mod resend;
+mod secrets;
+mod sessions;
+mod soak;
+mod support;
