@@ -99,7 +99,11 @@ impl Store {
             Ok(()) => Ok(Deletion::Done),
             // Whoever came first has deleted it.
             Err(_) if self.app(app).await?.is_none() => Ok(Deletion::Done),
-            Err(_) => Ok(Deletion::HasActive),
+            Err(refused) if refused.first().is_some() => Ok(Deletion::HasActive),
+            Err(_) => Err(Error::Unavailable {
+                operation: "TransactWriteItems",
+                cause: "other changes of the app came in between".to_owned(),
+            }),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Integrations. Their number that is active is kept with the app and changes in the same transaction, so that two
 //! requests at once cannot make a fourth. Every change of status begins the next life of its breaker, there too.
 
-use std::time::Duration;
-
-use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::{
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+};
 use domain::{
     breaker::Breaker,
     id::{AppId, IntegrationId},
@@ -15,6 +16,7 @@ use crate::{
     Error, Store,
     key::{Key, Range},
     table::{Order, from_row, number, to_row},
+    transaction::{TRIES, request_token, wait},
 };
 
 /// Integrations of one app at most, inactive ones included: ingest reads them all.
@@ -39,9 +41,6 @@ pub struct Stored {
     #[serde(default)]
     pub generation: u64,
 }
-
-/// Tries when deliveries are counted at the same moment.
-const TRIES: u64 = 20;
 
 /// How a change went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,11 +151,12 @@ impl Store {
         row: TransactWriteItem,
         breaker: Option<TransactWriteItem>,
     ) -> Result<Change, Error> {
+        let token = request_token();
         for attempted in 0..TRIES {
-            if let Some(change) = self.write_once(app, steps, row.clone(), breaker.clone()).await? {
+            if let Some(change) = self.write_once(app, steps, row.clone(), breaker.clone(), token.clone()).await? {
                 return Ok(change);
             }
-            tokio::time::sleep(Duration::from_millis(3 + attempted * 11 % 29)).await;
+            wait(attempted).await;
         }
         Ok(Change::Raced)
     }
@@ -168,6 +168,7 @@ impl Store {
         steps: Steps,
         row: TransactWriteItem,
         breaker: Option<TransactWriteItem>,
+        token: Option<String>,
     ) -> Result<Option<Change>, Error> {
         let most_active = i64::try_from(MAX_ACTIVE).unwrap_or(i64::MAX) - i64::from(steps.active);
         let mut condition = crate::apps::EXISTS.to_owned();
@@ -189,17 +190,17 @@ impl Store {
         let count = count.condition_expression(condition).build().map_err(Error::unavailable("TransactWriteItems"))?;
         let count = TransactWriteItem::builder().update(count).build();
         let all: Vec<_> = [row, count].into_iter().chain(breaker).collect();
-        let answer = self.client.transact_write_items().set_transact_items(Some(all)).send().await;
-        let Err(error) = answer else { return Ok(Some(Change::Done)) };
-        let service = error.as_service_error();
-        let cancelled = service.and_then(|error| {
-            match error {
-            aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
-                cancelled,
-            ) => Some(cancelled.cancellation_reasons()),
+        let request = self.client.transact_write_items().set_transact_items(Some(all));
+        let Err(error) = request.set_client_request_token(token).send().await else {
+            return Ok(Some(Change::Done));
+        };
+        let cancelled = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                Some(cancelled.cancellation_reasons())
+            }
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => return Ok(None),
             _ => None,
-        }
-        });
+        };
         let failed = |index: usize| {
             cancelled.and_then(|reasons| reasons.get(index)).and_then(|reason| reason.code()).map(ToOwned::to_owned)
         };

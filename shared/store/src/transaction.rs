@@ -1,6 +1,6 @@
 //! Several writes that happen together or not at all.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     operation::transact_write_items::TransactWriteItemsError,
@@ -14,6 +14,8 @@ use crate::{
 };
 
 const OPERATION: &str = "TransactWriteItems";
+/// Tries when others write the same rows at the same moment: about 350 ms in all.
+pub(crate) const TRIES: u64 = 20;
 
 /// Writes to be made together. Each has a condition, so that a refusal can name it by its number.
 pub(crate) struct Transaction<'a> {
@@ -21,7 +23,7 @@ pub(crate) struct Transaction<'a> {
     writes: Vec<TransactWriteItem>,
 }
 
-/// The numbers of the writes whose condition did not hold; empty when the transaction met another one.
+/// The numbers of the writes whose condition did not hold; empty when the transaction met another one at every try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused(Vec<usize>);
 
@@ -94,20 +96,50 @@ impl Transaction<'_> {
         Ok(self)
     }
 
-    /// Makes them.
+    /// Makes them. Another transaction at the same rows says nothing about the conditions: it is tried again.
     pub(crate) async fn commit(self) -> Result<Result<(), Refused>, Error> {
-        let answer = self.store.client.transact_write_items().set_transact_items(Some(self.writes)).send().await;
-        let Err(error) = answer else { return Ok(Ok(())) };
-        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
-            return Err(Error::unavailable(OPERATION)(error));
+        let token = request_token();
+        for attempted in 0..TRIES {
+            if let Some(decided) = self.try_once(token.clone()).await? {
+                return Ok(decided);
+            }
+            wait(attempted).await;
+        }
+        Ok(Err(Refused(Vec::new())))
+    }
+
+    /// One try; `None` when another transaction was at the same rows.
+    async fn try_once(&self, token: Option<String>) -> Result<Option<Result<(), Refused>>, Error> {
+        let request = self.store.client.transact_write_items().set_transact_items(Some(self.writes.clone()));
+        let Err(error) = request.set_client_request_token(token).send().await else { return Ok(Some(Ok(()))) };
+        let cancelled = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled,
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => return Ok(None),
+            _ => return Err(Error::unavailable(OPERATION)(error)),
         };
         let codes: Vec<_> = cancelled.cancellation_reasons().iter().map(|reason| reason.code()).collect();
         let refused: Vec<usize> = (0..codes.len()).filter(|at| codes[*at] == Some("ConditionalCheckFailed")).collect();
-        if !refused.is_empty() || codes.contains(&Some("TransactionConflict")) {
-            return Ok(Err(Refused(refused)));
+        if !refused.is_empty() {
+            return Ok(Some(Err(Refused(refused))));
+        }
+        if codes.contains(&Some("TransactionConflict")) {
+            return Ok(None);
         }
         Err(Error::unavailable(OPERATION)(error))
     }
+}
+
+/// One for all tries of a transaction: a try whose answer was lost is recognised as done, and does not meet its own work.
+/// `None`, without random numbers: then the SDK makes one for each try.
+pub(crate) fn request_token() -> Option<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Between two tries, in steps that keep two writers from meeting again and again.
+pub(crate) async fn wait(attempted: u64) {
+    tokio::time::sleep(Duration::from_millis(3 + attempted * 11 % 29)).await;
 }
 
 /// Expression values of one text.
