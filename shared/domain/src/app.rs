@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     field::{self, FieldError},
     id::{AppId, Entropy},
+    strict,
     time::Timestamp,
 };
 
@@ -71,7 +72,7 @@ impl App {
 
 /// How SIP travels to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the contract's own")]
 pub enum Transport {
     Udp,
@@ -81,6 +82,7 @@ pub enum Transport {
 
 /// A codec a provider accepts, by its RTP name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[expect(missing_docs, reason = "the names are the RTP registry's own")]
 pub enum Codec {
     #[serde(rename = "PCMU")]
@@ -93,11 +95,13 @@ pub enum Codec {
 
 /// The kind of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum ProviderKind {
     /// A SIP trunk.
     Sip,
 }
+
+strict::words!(Transport, Codec, ProviderKind);
 
 /// An app's SIP trunk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,10 +161,13 @@ pub(crate) fn is_sip_uri(text: &str) -> bool {
     let user_fits = user.is_none_or(|user| {
         !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_.!~*'()&=$,".contains(&byte))
     });
-    // The same parser that judges every other address; the scheme only gives it a default port.
-    let host = url::Url::parse(&format!("http://{host}/"))
-        .is_ok_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.has_host())
-        && !host.contains(['/', '?', '#', ';', '\\', ' ']);
+    // The same parser that judges every other address; the scheme only gives it a default port. It overlooks line breaks
+    // and tabs and rewrites foreign letters: what stands in a SIP request is what was typed.
+    let host = host.bytes().all(|byte| byte.is_ascii_graphic())
+        && !host.ends_with(':')
+        && url::Url::parse(&format!("http://{host}/"))
+            .is_ok_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.has_host())
+        && !host.contains(['/', '?', '#', ';', '\\', '%']);
     user_fits && host
 }
 
@@ -183,6 +190,12 @@ mod tests {
             ("sip:a b@host", false),
             ("sip:host:99999", false),
             ("sip:host\r\nVia: x", false),
+            ("sip:ho\nst", false),
+            ("sip:host\t", false),
+            ("sip:h%6fst", false),
+            ("sip:host:", false),
+            ("sip:bücher.example", false),
+            ("sip:xn--bcher-kva.example", true),
         ] {
             assert_eq!(is_sip_uri(uri), fits, "{uri}");
         }

@@ -6,11 +6,11 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{context::Context, field::FieldError, id::EventId, time::Timestamp};
+use crate::{context::Context, field::FieldError, id::EventId, strict, time::Timestamp};
 
 /// The events a widget may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are the contract's own")]
 pub enum EventName {
     WidgetLoaded,
@@ -20,6 +20,8 @@ pub enum EventName {
     SurveySubmitted,
     CustomButtonClicked,
 }
+
+strict::words!(EventName);
 
 impl EventName {
     /// All of them, in the order of a call's life.

@@ -30,13 +30,13 @@ impl FieldError {
     }
 }
 
-/// Checks a text for people (names, labels): trimmed, 1 to `max` characters, no control characters.
+/// Checks a text for people (names, labels): 1 to `max` characters, no control characters; gives it trimmed. What is
+/// judged is the text as it was sent, as a schema judges it.
 ///
 /// # Errors
 /// The field's error when it is empty, too long or holds control characters.
 pub fn label(field: &str, text: &str, max: usize) -> Result<String, FieldError> {
-    let text = text.trim();
-    if text.is_empty() {
+    if text.trim().is_empty() {
         return Err(FieldError::invalid(field, "must not be empty"));
     }
     if text.chars().count() > max {
@@ -46,5 +46,28 @@ pub fn label(field: &str, text: &str, max: usize) -> Result<String, FieldError> 
     if text.chars().any(char::is_control) {
         return Err(FieldError::invalid(field, "must not contain control characters"));
     }
-    Ok(text.to_owned())
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_judged_as_sent_and_kept_trimmed() {
+        let code = |text: &str| label("name", text, 5).map_err(|error| error.code);
+        assert_eq!(code(" é b "), Ok("é b".to_owned()));
+        assert_eq!(code("äöüßñ"), Ok("äöüßñ".to_owned()));
+        for (text, wrong) in [
+            ("", "invalid"),
+            ("   ", "invalid"),
+            ("abcdef", "too_long"),
+            ("  abc ", "too_long"),
+            ("      ", "invalid"),
+            ("abc\n", "invalid"),
+            ("\0ab", "invalid"),
+        ] {
+            assert_eq!(code(text), Err(wrong), "{text:?}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
     id::{Entropy, IntegrationId},
     reach::Reach,
     secret::SecretName,
+    strict,
     template::{Template, Unfilled, Values, Writing},
     time::Timestamp,
 };
@@ -56,7 +57,7 @@ const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "webhook-", "x-am
 
 /// Whether events are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum Status {
     /// Events are sent.
     Active,
@@ -68,13 +69,16 @@ pub enum Status {
 
 /// One header sent with every delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Header {
     /// Its name.
     pub name: String,
     /// Its value.
     pub value: String,
 }
+
+strict::words!(Status);
+strict::objects!(Header);
 
 /// One integration of one app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,6 +34,7 @@ pub mod retry;
 pub mod secret;
 pub mod session;
 pub mod signature;
+mod strict;
 pub mod template;
 pub mod time;
 pub mod token;

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::strict;
+
 /// What an operator may do; each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum Role {
     /// Reads.
     Viewer,
@@ -13,3 +15,5 @@ pub enum Role {
     /// Also reveals secrets, manages tokens, erases data.
     Admin,
 }
+
+strict::words!(Role);
