@@ -35,7 +35,8 @@ impl Asked {
         for (name, value) in pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
             match name {
                 "limit" => match value.parse() {
-                    Ok(limit @ 1..=100) => asked.limit = limit,
+                    // Rust's numbers may begin with a plus sign; the schema's do not.
+                    Ok(limit @ 1..=100) if !value.starts_with('+') => asked.limit = limit,
                     _ => return Err(Problem::field(FieldError::invalid("limit", "must be from 1 to 100"))),
                 },
                 "cursor" => asked.cursor = Some(value.to_owned()),

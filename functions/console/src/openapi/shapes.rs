@@ -51,6 +51,9 @@ texts! {
     SecretName: "^[A-Za-z][A-Za-z0-9_]{0,63}$", "token";
     /// A time: RFC 3339, UTC, with milliseconds.
     Timestamp: r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$", "2026-01-31T12:00:00.000Z";
+    /// A time as it may be asked for: RFC 3339, with `Z` or an offset.
+    Moment: r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        "2026-01-31T12:00:00Z";
 }
 
 /// The schema of a path's parameter. What does not fit it is as unknown as what is not there.
@@ -366,7 +369,7 @@ pub(super) struct TrialOutcome {
 
 #[derive(ToSchema)]
 pub(super) struct ResendSince {
-    since: Timestamp,
+    since: Moment,
     /// The `nextCursor` of the answer before.
     cursor: Option<DeliveryId>,
 }
@@ -387,7 +390,7 @@ pub(super) struct IntegrationDraft {
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// Where deliveries go: HTTPS, a public host.
-    #[schema(pattern = "^https?://", max_length = 2048, examples("https://example.com/events"))]
+    #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048, examples("https://example.com/events"))]
     url: String,
     /// Which events it hears; none by default.
     events: Option<Vec<EventName>>,
@@ -408,7 +411,7 @@ pub(super) struct IntegrationDraft {
 pub(super) struct IntegrationPatch {
     #[schema(required = false, min_length = 1, max_length = 100)]
     name: String,
-    #[schema(required = false, pattern = "^https?://", max_length = 2048, examples("https://example.com/events"))]
+    #[schema(required = false, pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048, examples("https://example.com/events"))]
     url: String,
     /// `null`: none.
     events: Option<Vec<EventName>>,
