@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::IsTerminal, path::Path, process::ExitCode};
 use clap::Parser;
 use local::{House, LocalJson, Options, options::Arguments};
 use tokio::signal;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Our own lines; the SDK's only when something is wrong.
 const LOGGED: &str = "info,aws_config=warn,aws_smithy_runtime=warn,dynoxide=warn,hyper=warn";
@@ -16,7 +16,7 @@ async fn main() -> ExitCode {
     // Log lines go to standard error: what stands on standard output can be read by a script.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    log.with_ansi(std::io::stderr().is_terminal()).init();
+    log.with_ansi(std::io::stderr().is_terminal()).finish().with(edge::log::discreet()).init();
 
     let variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -157,7 +157,9 @@ impl Problem {
                 tracing::error!(request.id = request_id, status = status.as_u16(), cause, "request.failed");
             }
             None => {
-                let fields: Vec<_> = self.0.details.iter().map(|detail| detail.field.as_str()).collect();
+                // The name of an unknown field is whatever the caller wrote.
+                let known = self.0.details.iter().filter(|detail| detail.code != "unknown");
+                let fields: Vec<_> = known.map(|detail| detail.field.as_str()).collect();
                 tracing::debug!(request.id = request_id, status = status.as_u16(), kind = ?self.0.kind, ?fields, "request.refused");
             }
         }
