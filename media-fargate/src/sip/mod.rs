@@ -1,0 +1,2 @@
+//! The trunk: calls placed on an app's SIP provider.
+
