@@ -1,6 +1,7 @@
 //! The media server. It serves its health today; calls come with the media plane. Until then every request for a call is
 //! refused with `unavailable`, so that the widget tells its visitor the truth.
 
+pub mod browser;
 pub mod sip;
 
 use std::sync::Arc;
