@@ -176,4 +176,7 @@ async fn the_sign_in_link_works_once() {
     let own = [("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")];
     assert_eq!(house.send("console.localhost", Method::POST, "/sign-out", &own, None).await.status, 303);
     house.send("console.localhost", Method::GET, "/api/v1/apps", &[("cookie", &cookie)], None).await.expect(401);
+    let audit = house.manage(Method::GET, "/audit", None).await.expect(200);
+    let actions: Vec<_> = audit.body["data"].as_array().expect("a list").iter().map(|row| &row["action"]).collect();
+    assert_eq!(actions, ["operator.sign_out", "operator.sign_in"], "who signed in, and when, is known: {}", audit.body);
 }

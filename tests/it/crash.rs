@@ -102,13 +102,13 @@ async fn killed_at_any_moment_dispatch_loses_nothing() {
     let (store, queue) = (Store::open(&aws, "table"), Queue::open(&aws, made.url.clone()));
     let at = Timestamp::from_millis(NOW);
     let app = App::create("Shop", at, &[1; 10], &[2; 20]).expect("an app");
-    store.create_app(&app).await.expect("stored");
+    store.create_app(&app, None).await.expect("stored");
     let reach = Reach::with(vec![allowed.parse().expect("a network")]);
     let around = Surroundings { reach: &reach, own_hosts: &[], secrets: &Default::default() };
     let draft = json!({"name": "CRM", "url": receiver.url("/in"), "events": ["widget_loaded"], "timeoutMs": 200});
     let draft: Draft = serde_json::from_value(draft).expect("a draft");
     let integration = Integration::create(draft, around, at, &[3; 10]).expect("an integration");
-    store.create_integration(app.id, &integration).await.expect("stored");
+    store.create_integration(app.id, &integration, None).await.expect("stored");
     let variables = [
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_ENDPOINT_URL_SQS", sqs),

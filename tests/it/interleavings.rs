@@ -372,13 +372,13 @@ async fn the_table_agrees_with_the_model() {
     let tally = Tally::open(store.clone());
     let at = Timestamp::from_millis(1_800_000_000_000);
     let app = App::create("Shop", at, &[1; 10], &[2; 20]).expect("an app");
-    store.create_app(&app).await.expect("stored");
+    store.create_app(&app, None).await.expect("stored");
     let (reach, secrets) = (Reach::default(), BTreeSet::default());
     let around = Surroundings { reach: &reach, own_hosts: &[], secrets: &secrets };
     let draft = json!({"name": "CRM", "url": "https://example.com/in", "events": ["widget_loaded"]});
     let draft: Draft = serde_json::from_value(draft).expect("a draft");
     let integration = Integration::create(draft, around, at, &[3; 10]).expect("an integration");
-    store.create_integration(app.id, &integration).await.expect("stored");
+    store.create_integration(app.id, &integration, None).await.expect("stored");
     let outcome = |error| Outcome { status_code: None, error, retry_after: None, excerpt: None, took: Duration::ZERO };
 
     let mut dice = Dice(7);
@@ -390,7 +390,7 @@ async fn the_table_agrees_with_the_model() {
             0 => {
                 let mut after = stored.integration.clone();
                 after.status = if model.active { IntegrationStatus::Inactive } else { IntegrationStatus::Active };
-                store.change_integration(app.id, &stored, &after).await.expect("changed");
+                store.change_integration(app.id, &stored, &after, None).await.expect("changed");
                 model.generation += 1;
                 (model.active, model.in_a_row) = (!model.active, 0);
             }
@@ -412,7 +412,7 @@ async fn the_table_agrees_with_the_model() {
             }
             _ if !model.active && held.is_empty() => {
                 let after = Integration { status: IntegrationStatus::Active, ..stored.integration.clone() };
-                store.change_integration(app.id, &stored, &after).await.expect("changed");
+                store.change_integration(app.id, &stored, &after, None).await.expect("changed");
                 model.generation += 1;
                 (model.active, model.in_a_row) = (true, 0);
             }

@@ -1,6 +1,9 @@
 //! Who may do what, over every operation that `openapi.json` names: roles, and apps apart from each other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -168,4 +171,114 @@ async fn another_apps_ids_are_as_unknown_as_unknown_ones() {
     assert_eq!(of_other(rows(&house).await), before, "no row of the other app has changed");
     assert_eq!(receiver.received().len(), 1, "and nothing was sent for it");
     assert_eq!(unknown("appId"), "app_00000000000000000000000000");
+}
+
+/// All rows of an audit log, newest first.
+async fn audit(house: &Running, path: &str) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = house.manage(Method::GET, &format!("{path}?limit=20{cursor}"), None).await.expect(200).body;
+        rows.extend(page["data"].as_array().expect("a list").iter().cloned());
+        match page["pagination"]["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return rows,
+        }
+    }
+}
+
+fn actions(rows: &[Value], outcome: &str) -> BTreeSet<String> {
+    let rows = rows.iter().filter(|row| row["outcome"] == outcome);
+    rows.map(|row| row["action"].as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_allow() {
+    let house = Running::start().await;
+    let receiver = Receiver::start().await;
+    let app = house.app().await;
+    let made = house.manage(Method::POST, "/operators", Some(json!({"name": "Vera", "role": "viewer"}))).await;
+    let (vera, token) = (made.clone().expect(201).text("id"), made.text("token"));
+    let document = document(&house).await;
+
+    // Somebody who may only look tries everything.
+    let mut tried = 0;
+    for operation in operations(&house).await.iter().filter(|operation| operation.method != Method::GET) {
+        let path = operation.at(&[("appId", &app.id), ("name", "token")]);
+        ask(&house, &document, operation, &path, &token).await.expect(403);
+        tried += 1;
+    }
+    let own = format!("/apps/{}/audit", app.id);
+    let of = |rows: &[Value], outcome: &str| -> Vec<Value> {
+        rows.iter().filter(|row| row["outcome"] == outcome).cloned().collect()
+    };
+    let (rows, others) = (audit(&house, &own).await, audit(&house, "/audit").await);
+    let refused = [of(&rows, "refused"), of(&others, "refused")].concat();
+    assert_eq!(refused.len(), tried, "{refused:?}");
+    assert!(refused.iter().all(|row| row["operator"] == "Vera" && row["refusal"] == "role"), "{refused:?}");
+    assert!(refused.iter().all(|row| row["ip"] == "127.0.0.1"), "{refused:?}");
+    let all = actions(&refused, "refused");
+    assert_eq!(all.len(), tried, "an action has one name: {all:?}");
+
+    // Somebody who may do it does it, and it works.
+    let at = |path: &str| format!("/apps/{}{path}", app.id);
+    let house = &house;
+    let manage = |method, path: String, body| async move { house.manage(method, &path, body).await };
+    let draft = json!({"name": "Sales", "destination": "tel:+493012345678"});
+    let profile = manage(Method::POST, at("/profiles"), Some(draft)).await.expect(201).text("id");
+    let integration = house.integrate(&app, &receiver, &["widget_loaded"], Value::Null).await;
+    let visitor = house.token(&app, json!({})).await;
+    house.public("/v1/events", Some(&visitor), &loaded()).await.expect(202);
+    let delivery = house.settled(&app, Duration::from_secs(10)).await["id"].as_str().expect("an id").to_owned();
+    let (one, secret) = (at(&format!("/integrations/{integration}")), "/secrets/token");
+    for (method, path, body, status) in [
+        (Method::PATCH, at(""), Some(json!({"name": "Bakery"})), 200),
+        (Method::POST, at("/rotate-key"), None, 200),
+        (Method::PATCH, at(&format!("/profiles/{profile}")), Some(json!({"default": true})), 200),
+        (Method::DELETE, at(&format!("/profiles/{profile}")), None, 204),
+        (Method::PATCH, one.clone(), Some(json!({"name": "ERP"})), 200),
+        (Method::PUT, format!("{one}{secret}"), Some(json!({"value": "canary-1"})), 200),
+        (Method::POST, format!("{one}{secret}/reveal"), Some(json!({"reason": "moving"})), 200),
+        (Method::DELETE, format!("{one}{secret}"), None, 204),
+        (Method::POST, format!("{one}/test"), None, 200),
+        (Method::POST, at(&format!("/deliveries/{delivery}/resend")), None, 202),
+        (Method::POST, format!("{one}/resend"), Some(json!({"since": "2026-01-01T00:00:00Z"})), 202),
+        (Method::POST, format!("{one}/signing-key"), Some(json!({})), 201),
+        (Method::POST, format!("{one}/deactivate"), None, 200),
+        (Method::POST, format!("{one}/activate"), None, 200),
+        (Method::DELETE, one.clone(), None, 204),
+        (Method::DELETE, at("/provider"), None, 204),
+        (Method::DELETE, format!("/operators/{vera}"), None, 204),
+    ] {
+        manage(method, path, body).await.expect(status);
+    }
+    // What changes nothing is no change.
+    let before = audit(&house, &own).await.len();
+    house.manage(Method::PATCH, &at(""), Some(json!({}))).await.expect(200);
+    let rows = audit(&house, &own).await;
+    assert_eq!(rows.len(), before);
+    house.manage(Method::DELETE, &at(""), None).await.expect(204);
+    house.manage(Method::GET, &own, None).await.expect(404);
+    let others = audit(&house, "/audit").await;
+    let granted = [of(&rows, "granted"), of(&others, "granted")].concat();
+    assert_eq!(actions(&granted, "granted"), all);
+    let target = |action: &str| {
+        let row = granted.iter().find(|row| row["action"] == action).unwrap_or_else(|| panic!("no {action}"));
+        row["target"].as_str().expect("text").to_owned()
+    };
+    for (action, expected) in [
+        ("app.create", app.id.as_str()),
+        ("app.delete", &app.id),
+        ("provider.put", &app.id),
+        ("profile.delete", &profile),
+        ("integration.create", &integration),
+        ("integration.resend", &integration),
+        ("delivery.resend", &delivery),
+        ("secret.reveal", &format!("{integration}/secrets/token")),
+        ("operator.create", &vera),
+        ("operator.delete", &vera),
+    ] {
+        assert_eq!(target(action), expected, "{action}");
+    }
+    let text = json!([rows, others]).to_string();
+    assert!(!text.contains("canary") && !text.contains("whsec_") && !text.contains(&token), "no secret: {text}");
 }

@@ -43,7 +43,7 @@ async fn ground(more: &[(&'static str, String)]) -> Ground {
     let key = provision::key(&aws, "alias/test").await.expect("a key");
     let store = Store::open(&aws, "table");
     let app = App::create("Shop", Timestamp::from_millis(NOW), &[1; 10], &[2; 20]).expect("an app");
-    store.create_app(&app).await.expect("stored");
+    store.create_app(&app, None).await.expect("stored");
     let provider = Provider {
         kind: ProviderKind::Sip,
         uri: "sip:trunk.example.com".into(),
@@ -52,7 +52,7 @@ async fn ground(more: &[(&'static str, String)]) -> Ground {
         codecs: vec![Codec::Pcmu],
         active: true,
     };
-    store.put_provider(app.id, &provider).await.expect("stored");
+    store.put_provider(app.id, &provider, None).await.expect("stored");
     let mut variables = vec![
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_ENDPOINT_URL_SQS", sqs),
@@ -125,7 +125,7 @@ async fn a_session_is_given_and_its_event_queued() {
     let around = Surroundings { reach: &Reach::default(), own_hosts: &[], secrets: &BTreeSet::new() };
     let integration =
         Integration::create(draft, around, Timestamp::from_millis(NOW), &[3; 10]).expect("an integration");
-    ground.store.create_integration(ground.app.id, &integration).await.expect("stored");
+    ground.store.create_integration(ground.app.id, &integration, None).await.expect("stored");
 
     let ingest = Function::start("ingest", &ground.variables).await;
     let event = json!({
@@ -223,7 +223,7 @@ async fn dispatch_delivers_and_hands_back_only_what_it_could_not_do() {
     let draft: Draft = serde_json::from_value(draft).expect("a draft");
     let integration =
         Integration::create(draft, around, Timestamp::from_millis(NOW), &[3; 10]).expect("an integration");
-    ground.store.create_integration(ground.app.id, &integration).await.expect("stored");
+    ground.store.create_integration(ground.app.id, &integration, None).await.expect("stored");
     let due = json!({
         "v": 1, "delivery": "dlv_01jd3v9zk0abcdefghjkmnpqrs", "app": ground.app.id, "integration": integration.id,
         "envelope": {"id": "evt_01jd3v9zk0abcdefghjkmnpqrs", "name": "widget_loaded",

@@ -21,7 +21,14 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use store::apps::Deletion;
 
-use crate::{State, list::Asked, operator::Operator, path::Path};
+use crate::{
+    State,
+    access::{
+        Change, ChangeApp, CreateApp, DeleteApp, DeleteProvider, PutProvider, RotateWidgetKey, Rule, Seen, raced,
+    },
+    list::Asked,
+    operator::Operator,
+};
 
 /// What a new app is made of.
 #[derive(Deserialize)]
@@ -33,7 +40,7 @@ pub(crate) struct Draft {
 /// What may be changed of an app.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Change {
+pub(crate) struct Wanted {
     name: Option<String>,
 }
 
@@ -53,13 +60,6 @@ impl From<App> for Shown {
     }
 }
 
-/// The app of this id.
-pub(crate) async fn find(state: &State, id: &str) -> Result<App, Problem> {
-    // An id that cannot be one is as unknown as one that is not there.
-    let id: AppId = id.parse().map_err(|_| Problem::app_not_found())?;
-    state.store.app(id).await.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)
-}
-
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     Now(now): Now,
@@ -74,79 +74,57 @@ pub(crate) async fn list(
 
 pub(crate) async fn create(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
+    Rule { note, .. }: Rule<CreateApp>,
     Json(draft): Json<Draft>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = App::create(&draft.name, now, &chance::bytes(), &chance::bytes()).map_err(Problem::field)?;
-    state.store.create_app(&app).await.map_err(Problem::unavailable)?;
-    tracing::info!(app = %app.id, operator = operator.name(), "app.created");
-    Ok(reply::data(StatusCode::CREATED, now, Shown::from(app)))
+    let app = App::create(&draft.name, note.now, &chance::bytes(), &chance::bytes()).map_err(Problem::field)?;
+    let note = note.about(app.id);
+    state.store.create_app(&app, Some(&note.granted())).await.map_err(Problem::unavailable)?;
+    note.done();
+    Ok(reply::data(StatusCode::CREATED, note.now, Shown::from(app)))
 }
 
-pub(crate) async fn read(
-    Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
-) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    Ok(reply::data(StatusCode::OK, now, Shown::from(find(&state, &app).await?)))
+pub(crate) async fn read(Now(now): Now, Seen(app): Seen) -> Response {
+    reply::data(StatusCode::OK, now, Shown::from(app))
 }
 
 pub(crate) async fn change(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
-    patch: Patch<Change>,
+    Change { mut app, note, .. }: Change<ChangeApp>,
+    patch: Patch<Wanted>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let mut app = find(&state, &app).await?;
     if let Some(name) = patch.without_removals()?.name {
         app.name = field::label("name", &name, App::MAX_NAME).map_err(Problem::field)?;
-        if !state.store.rename_app(app.id, &app.name).await.map_err(Problem::unavailable)? {
+        if !state.store.rename_app(app.id, &app.name, &note.granted()).await.map_err(Problem::unavailable)? {
             return Err(raced());
         }
-        tracing::info!(app = %app.id, operator = operator.name(), "app.changed");
+        note.done();
     }
-    Ok(reply::data(StatusCode::OK, now, Shown::from(app)))
-}
-
-fn raced() -> Problem {
-    Problem::new(Kind::Conflict, "Somebody else changed it at the same time. Read it again.")
+    Ok(reply::data(StatusCode::OK, note.now, Shown::from(app)))
 }
 
 /// A new widget key. The old one ends at once: it is rotated when somebody has it who should not.
 pub(crate) async fn rotate_key(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Change { mut app, note, .. }: Change<RotateWidgetKey>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Admin)?;
-    let mut app = find(&state, &app).await?;
     app.widget_key = WidgetKey::mint(&chance::bytes());
-    if !state.store.rotate_widget_key(app.id, &app.widget_key).await.map_err(Problem::unavailable)? {
+    let rotated = state.store.rotate_widget_key(app.id, &app.widget_key, &note.granted()).await;
+    if !rotated.map_err(Problem::unavailable)? {
         return Err(raced());
     }
-    tracing::info!(app = %app.id, operator = operator.name(), "app.key_rotated");
-    Ok(reply::data(StatusCode::OK, now, Shown::from(app)))
+    note.done();
+    Ok(reply::data(StatusCode::OK, note.now, Shown::from(app)))
 }
 
 /// Nothing may still be sent for it: who deletes an app has switched its integrations off before.
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Change { app, note, .. }: Change<DeleteApp>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Admin)?;
-    let app = find(&state, &app).await?;
-    match state.store.delete_app(app.id, now).await.map_err(Problem::unavailable)? {
+    match state.store.delete_app(app.id, &note.granted()).await.map_err(Problem::unavailable)? {
         Deletion::Done => {
-            tracing::info!(app = %app.id, operator = operator.name(), "app.deleted");
+            note.done();
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Deletion::HasActive => {
@@ -158,40 +136,30 @@ pub(crate) async fn delete(
 pub(crate) async fn read_provider(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Seen(app): Seen,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = find(&state, &app).await?;
     let provider = state.store.provider(app.id).await.map_err(Problem::unavailable)?;
     Ok(reply::data(StatusCode::OK, now, provider.ok_or_else(|| Problem::not_found("provider"))?))
 }
 
 pub(crate) async fn put_provider(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Change { app, note, .. }: Change<PutProvider>,
     Json(provider): Json<Provider>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = find(&state, &app).await?;
     provider.check().map_err(Problem::fields)?;
-    state.store.put_provider(app.id, &provider).await.map_err(Problem::unavailable)?;
-    tracing::info!(app = %app.id, operator = operator.name(), active = provider.active, "provider.put");
-    Ok(reply::data(StatusCode::OK, now, provider))
+    state.store.put_provider(app.id, &provider, Some(&note.granted())).await.map_err(Problem::unavailable)?;
+    note.done();
+    Ok(reply::data(StatusCode::OK, note.now, provider))
 }
 
 pub(crate) async fn delete_provider(
     Extract(state): Extract<State>,
-    operator: Operator,
-    Path(app): Path<String>,
+    Change { app, note, .. }: Change<DeleteProvider>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = find(&state, &app).await?;
-    if !state.store.delete_provider(app.id).await.map_err(Problem::unavailable)? {
+    if !state.store.delete_provider(app.id, &note.granted()).await.map_err(Problem::unavailable)? {
         return Err(Problem::not_found("provider"));
     }
-    tracing::info!(app = %app.id, operator = operator.name(), "provider.deleted");
+    note.done();
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -10,11 +10,10 @@ use domain::{
     field::FieldError,
     id::{AppId, DeliveryId, IntegrationId},
     integration,
-    operator::Role,
     time::Timestamp,
 };
 use edge::{
-    extract::{Json, Now},
+    extract::{Json, Now, Path},
     problem::{Kind, Problem},
     reply,
 };
@@ -22,7 +21,12 @@ use http::{StatusCode, request::Parts};
 use serde::{Deserialize, Serialize};
 use store::delivery_log::{Filter, Whole};
 
-use crate::{State, apps, integrations, list::Asked, operator::Operator, path::Path};
+use crate::{
+    State,
+    access::{Change, Note, ResendDeliveries, ResendDelivery, Seen},
+    integrations,
+    list::Asked,
+};
 
 /// Deliveries that one request sends again at most.
 const RESENT_AT_ONCE: u8 = 50;
@@ -69,12 +73,9 @@ fn status(text: &str) -> Option<Status> {
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Seen(app): Seen,
     AskedLog { asked, filter }: AskedLog,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = apps::find(&state, &app).await?;
     let before: Option<DeliveryId> = asked.after()?;
     let log = state.store.deliveries(app.id, &filter, asked.limit, before, now).await.map_err(Problem::unavailable)?;
     let pagination = asked.answer(log.page.has_more, log.next);
@@ -99,11 +100,9 @@ async fn find(state: &State, app: AppId, id: &str) -> Result<Whole, Problem> {
 pub(crate) async fn read(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Seen(app): Seen,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = apps::find(&state, &app).await?;
     let whole = find(&state, app.id, &id).await?;
     let envelope = whole.envelope().map_err(Problem::server_error)?;
     Ok(reply::data(StatusCode::OK, now, Shown { delivery: whole.delivery, envelope }))
@@ -119,14 +118,15 @@ async fn needs_active(state: &State, app: AppId, id: IntegrationId) -> Result<()
     }
 }
 
-/// Queues another round. The message goes first, so that a delivery that says `pending` is on its way; the message alone
-/// would open the row as well.
-async fn again(state: &State, app: AppId, deliveries: &[Whole], now: Timestamp) -> Result<(), Problem> {
+/// Queues another round. The audit log knows of it before anything is sent. The message goes next, so that a delivery that
+/// says `pending` is on its way; the message alone would open the row as well.
+async fn again(state: &State, app: AppId, deliveries: &[Whole], note: &Note) -> Result<(), Problem> {
     let due = deliveries.iter().map(|whole| whole.again(app)).collect::<Result<Vec<Due>, _>>();
     let messages: Vec<_> = due.map_err(Problem::server_error)?.into_iter().map(|due| (due, 0)).collect();
+    note.write(state).await?;
     state.queue.send(&messages).await.map_err(Problem::unavailable)?;
     for (due, _) in &messages {
-        state.store.reopen(due, now).await.map_err(Problem::unavailable)?;
+        state.store.reopen(due, note.now).await.map_err(Problem::unavailable)?;
     }
     Ok(())
 }
@@ -134,22 +134,17 @@ async fn again(state: &State, app: AppId, deliveries: &[Whole], now: Timestamp) 
 /// `POST …/deliveries/{id}/resend`: one more round of up to three attempts, of the same event under the same id.
 pub(crate) async fn resend(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<ResendDelivery>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
     let whole = find(&state, app.id, &id).await?;
     if whole.delivery.status == Status::Pending {
         return Err(Problem::new(Kind::Conflict, "This delivery is still on its way."));
     }
     needs_active(&state, app.id, whole.delivery.integration_id).await?;
-    let delivery = whole.delivery.id;
-    again(&state, app.id, &[whole], now).await?;
-    tracing::info!(app = %app.id, %delivery, operator = operator.name(), "delivery.resent");
+    again(&state, app.id, &[whole], &note).await?;
     let shown = find(&state, app.id, &id).await?;
-    Ok(reply::data(StatusCode::ACCEPTED, now, shown.delivery))
+    Ok(reply::data(StatusCode::ACCEPTED, note.now, shown.delivery))
 }
 
 /// Which deliveries are sent again.
@@ -173,13 +168,10 @@ struct Resent {
 /// `POST …/integrations/{id}/resend`: everything that failed or was skipped since a time, newest first, a part a request.
 pub(crate) async fn resend_since(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<ResendDeliveries>,
+    Path((_, id)): Path<(String, String)>,
     Json(asked): Json<Since>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
     let integration = integrations::find(&state, &app, &id).await?.integration.id;
     let wrong = |_| Problem::field(FieldError::invalid("cursor", "must be a cursor of an earlier answer"));
     let before: Option<DeliveryId> = asked.cursor.map(|cursor| cursor.parse()).transpose().map_err(wrong)?;
@@ -189,11 +181,17 @@ pub(crate) async fn resend_since(
         statuses: vec![Status::Failed, Status::Skipped],
         since: Some(asked.since),
     };
-    let log =
-        state.store.deliveries(app.id, &filter, RESENT_AT_ONCE, before, now).await.map_err(Problem::unavailable)?;
+    let log = state
+        .store
+        .deliveries(app.id, &filter, RESENT_AT_ONCE, before, note.now)
+        .await
+        .map_err(Problem::unavailable)?;
     let deliveries: Vec<_> = log.page.items.into_iter().filter(|whole| !whole.delivery.test).collect();
-    again(&state, app.id, &deliveries, now).await?;
+    again(&state, app.id, &deliveries, &note).await?;
     let resent = deliveries.len();
-    tracing::info!(app = %app.id, %integration, resent, operator = operator.name(), "deliveries.resent");
-    Ok(reply::data(StatusCode::ACCEPTED, now, Resent { resent, has_more: log.page.has_more, next_cursor: log.next }))
+    Ok(reply::data(
+        StatusCode::ACCEPTED,
+        note.now,
+        Resent { resent, has_more: log.page.has_more, next_cursor: log.next },
+    ))
 }

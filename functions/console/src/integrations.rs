@@ -10,13 +10,11 @@ use domain::{
     app::App,
     id::IntegrationId,
     integration::{DEFAULT_TIMEOUT_MILLIS, Draft, Integration, MAX_ACTIVE, Status, Surroundings},
-    operator::Role,
     secret::SecretName,
-    time::Timestamp,
 };
 use edge::{
     chance,
-    extract::{Json, Now, Patch},
+    extract::{Json, Now, Patch, Path},
     problem::{Kind, Problem},
     reply,
 };
@@ -24,11 +22,18 @@ use http::StatusCode;
 use serde::Serialize;
 use store::{
     breakers::SuccessRate,
-    integrations::{Change, MAX_INTEGRATIONS, Stored},
+    integrations::{Change as Written, MAX_INTEGRATIONS, Stored},
     secrets::Owner,
 };
 
-use crate::{State, apps, list::Asked, operator::Operator, path::Path};
+use crate::{
+    State,
+    access::{
+        ActivateIntegration, Change, ChangeIntegration, CreateIntegration, DeactivateIntegration, DeleteIntegration,
+        Note, Seen, raced,
+    },
+    list::Asked,
+};
 
 /// An integration, and how its deliveries ended lately.
 #[derive(Serialize)]
@@ -56,31 +61,28 @@ async fn secret_names(state: &State, app: &App, id: IntegrationId) -> Result<BTr
     Ok(secrets.into_iter().map(|sealed| sealed.secret().name.clone()).collect())
 }
 
-fn done(change: Change) -> Result<(), Problem> {
-    match change {
-        Change::Done => Ok(()),
-        Change::TooManyActive => {
+fn done(written: Written) -> Result<(), Problem> {
+    match written {
+        Written::Done => Ok(()),
+        Written::TooManyActive => {
             let message = format!("An app can have {MAX_ACTIVE} active integrations. Deactivate one first.");
             Err(Problem::new(Kind::Conflict, message))
         }
-        Change::TooMany => {
+        Written::TooMany => {
             let message =
                 format!("An app can have {MAX_INTEGRATIONS} integrations, inactive ones included. Delete one first.");
             Err(Problem::new(Kind::Conflict, message))
         }
-        Change::Raced => Err(Problem::new(Kind::Conflict, "Somebody else changed it at the same time. Read it again.")),
+        Written::Raced => Err(raced()),
     }
 }
 
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Seen(app): Seen,
     asked: Asked,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = apps::find(&state, &app).await?;
     let after: Option<IntegrationId> = asked.after()?;
     let stored = state.store.integrations(app.id).await.map_err(Problem::unavailable)?;
     let mut integrations: Vec<Integration> = stored.into_iter().map(|stored| stored.integration).collect();
@@ -98,28 +100,24 @@ pub(crate) async fn list(
 
 pub(crate) async fn create(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Change { app, note, .. }: Change<CreateIntegration>,
     Json(draft): Json<Draft>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
-    let integration = Integration::create(draft, surroundings(&state, &BTreeSet::new()), now, &chance::bytes())
+    let integration = Integration::create(draft, surroundings(&state, &BTreeSet::new()), note.now, &chance::bytes())
         .map_err(Problem::fields)?;
-    done(state.store.create_integration(app.id, &integration).await.map_err(Problem::unavailable)?)?;
-    tracing::info!(app = %app.id, integration = %integration.id, operator = operator.name(), "integration.created");
-    Ok(reply::data(StatusCode::CREATED, now, integration))
+    let note = note.about(integration.id);
+    let written = state.store.create_integration(app.id, &integration, Some(&note.granted())).await;
+    done(written.map_err(Problem::unavailable)?)?;
+    note.done();
+    Ok(reply::data(StatusCode::CREATED, note.now, integration))
 }
 
 pub(crate) async fn read(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Seen(app): Seen,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = apps::find(&state, &app).await?;
     let integration = find(&state, &app, &id).await?.integration;
     let success_rate = state.store.success_rate(app.id, integration.id, now).await.map_err(Problem::unavailable)?;
     Ok(reply::data(StatusCode::OK, now, Shown { integration, success_rate }))
@@ -127,11 +125,11 @@ pub(crate) async fn read(
 
 pub(crate) async fn change(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<ChangeIntegration>,
+    Path((_, id)): Path<(String, String)>,
     patch: Patch<Draft>,
 ) -> Result<Response, Problem> {
+    let before = find(&state, &app, &id).await?;
     let mut draft = patch.given;
     let mut errors = Vec::new();
     for field in &patch.removed {
@@ -144,71 +142,57 @@ pub(crate) async fn change(
         }
     }
     if !errors.is_empty() {
-        // First whether there is such a thing, and whether this operator may change it.
-        operator.needs(Role::Editor)?;
-        find(&state, &apps::find(&state, &app).await?, &id).await?;
         return Err(Problem::fields(errors));
     }
-    apply(&state, now, &operator, (&app, &id), draft).await
+    apply(&state, &app, &note, &before, draft).await
 }
 
 pub(crate) async fn activate(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<ActivateIntegration>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let draft = Draft { status: Some(Status::Active), ..Draft::default() };
-    apply(&state, now, &operator, (&app, &id), draft).await
+    apply(&state, &app, &note, &find(&state, &app, &id).await?, draft).await
 }
 
 pub(crate) async fn deactivate(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<DeactivateIntegration>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let draft = Draft { status: Some(Status::Inactive), ..Draft::default() };
-    apply(&state, now, &operator, (&app, &id), draft).await
+    apply(&state, &app, &note, &find(&state, &app, &id).await?, draft).await
 }
 
-async fn apply(
-    state: &State,
-    now: Timestamp,
-    operator: &Operator,
-    (app, id): (&str, &str),
-    draft: Draft,
-) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(state, app).await?;
-    let before = find(state, &app, id).await?;
+async fn apply(state: &State, app: &App, note: &Note, before: &Stored, draft: Draft) -> Result<Response, Problem> {
     // A template that did not change may name what has disappeared meanwhile.
     let secrets = match draft.url.is_some() || draft.headers.is_some() {
-        true => secret_names(state, &app, before.integration.id).await?,
+        true => secret_names(state, app, before.integration.id).await?,
         false => BTreeSet::new(),
     };
     let after = before.integration.clone().change(draft, surroundings(state, &secrets)).map_err(Problem::fields)?;
     if after != before.integration {
-        done(state.store.change_integration(app.id, &before, &after).await.map_err(Problem::unavailable)?)?;
-        tracing::info!(app = %app.id, integration = %after.id, operator = operator.name(), "integration.changed");
+        let written = state.store.change_integration(app.id, before, &after, Some(&note.granted())).await;
+        done(written.map_err(Problem::unavailable)?)?;
+        note.done();
     }
-    Ok(reply::data(StatusCode::OK, now, after))
+    Ok(reply::data(StatusCode::OK, note.now, after))
 }
 
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<DeleteIntegration>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
     let before = find(&state, &app, &id).await?;
-    done(state.store.delete_integration(app.id, &before).await.map_err(Problem::unavailable)?)?;
+    let written = state.store.delete_integration(app.id, &before, &note.granted()).await;
+    done(written.map_err(Problem::unavailable)?)?;
+    note.done();
     // Nothing can ask for them any more; that they also go from the table is no reason to say that it failed.
     let owner = Owner { app: app.id, integration: before.integration.id };
     if let Err(error) = state.store.forget_secrets(owner).await {
         tracing::warn!(app = %app.id, integration = %owner.integration, %error, "secrets.left");
     }
-    tracing::info!(app = %app.id, integration = %before.integration.id, operator = operator.name(), "integration.deleted");
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,6 +1,7 @@
 //! The management API and the console's pages (contract section 6). A file a resource; `operator` makes the only proof of
-//! permission.
+//! permission, `access` says what each role may do with it.
 
+mod access;
 mod apps;
 mod audit;
 mod deliveries;
@@ -10,7 +11,6 @@ mod openapi;
 mod operator;
 mod operators;
 mod pages;
-mod path;
 mod profiles;
 mod secrets;
 mod signing;
@@ -144,6 +144,7 @@ fn routes() -> Routes {
         .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/api/v1/apps", get(apps::list).post(apps::create))
         .nest("/api/v1/apps/{app}", one_app)
+        .route("/api/v1/audit", get(audit::list_deployment))
         .route("/api/v1/operators", get(operators::list).post(operators::create))
         .route("/api/v1/operators/{operator}", delete(operators::delete))
         .route("/", get(pages::home))

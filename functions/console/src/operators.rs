@@ -7,7 +7,7 @@ use axum::{
 use domain::{field, id::OperatorId, operator::Role, time::Timestamp};
 use edge::{
     chance,
-    extract::{Json, Now},
+    extract::{Json, Now, Path},
     problem::{Kind, Problem},
     reply,
 };
@@ -17,9 +17,9 @@ use store::operators::{Listed, Removal};
 
 use crate::{
     State,
+    access::{CreateOperator, DeleteOperator, Rule},
     list::Asked,
     operator::{self, Operator},
-    path::Path,
 };
 
 const MAX_NAME: usize = 100;
@@ -64,36 +64,34 @@ pub(crate) async fn list(
 
 pub(crate) async fn create(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
+    Rule { note, .. }: Rule<CreateOperator>,
     Json(draft): Json<Draft>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Admin)?;
     let name = field::label("name", &draft.name, MAX_NAME).map_err(Problem::field)?;
     let token = operator::mint_token();
     let made = Listed {
-        id: OperatorId::mint(now, &chance::bytes()),
+        id: OperatorId::mint(note.now, &chance::bytes()),
         name,
         role: draft.role,
-        created_at: now,
+        created_at: note.now,
         token_hash: operator::hash(&token),
     };
-    state.store.create_operator(&made).await.map_err(Problem::unavailable)?;
-    tracing::info!(made = %made.id, role = ?made.role, operator = operator.name(), "operator.created");
-    Ok(reply::data(StatusCode::CREATED, now, Shown { token: Some(token), ..Shown::from(made) }))
+    let note = note.about(made.id);
+    state.store.create_operator(&made, Some(&note.granted())).await.map_err(Problem::unavailable)?;
+    note.done();
+    Ok(reply::data(StatusCode::CREATED, note.now, Shown { token: Some(token), ..Shown::from(made) }))
 }
 
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
-    operator: Operator,
+    Rule { note, .. }: Rule<DeleteOperator>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Admin)?;
     let missing = || Problem::not_found("operator");
     let id: OperatorId = id.parse().map_err(|_| missing())?;
-    match state.store.remove_operator(id).await.map_err(Problem::unavailable)? {
+    match state.store.remove_operator(id, &note.granted()).await.map_err(Problem::unavailable)? {
         Removal::Done => {
-            tracing::info!(ended = %id, operator = operator.name(), "operator.deleted");
+            note.done();
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Removal::LastAdmin => Err(Problem::new(Kind::Conflict, "This is the last admin. Make another one first.")),

@@ -1,6 +1,6 @@
 //! The console's pages: rendered here, without scripts. Post, redirect, get.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     Form,
@@ -16,22 +16,24 @@ use domain::{
 };
 use edge::{
     chance,
-    extract::Now,
+    extract::{ClientIp, Now, Path},
     problem::{Kind, Problem},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
-use store::{delivery_log::Filter, operators::OperatorToken};
+use store::{audit::Log, delivery_log::Filter, operators::OperatorToken};
 
 use crate::{
-    State, apps,
+    State,
+    access::{self, Note, SIGN_IN, SIGN_OUT},
     operator::{self, COOKIE, Operator},
-    path::Path,
 };
 
 /// A console session ends after a working day.
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// What one signs in to, in the audit log.
+const PAGES: &str = "console";
 /// Deliveries shown on an app's page.
 const LATEST: u8 = 25;
 const STYLE: &str = include_str!("console.css");
@@ -123,7 +125,7 @@ pub(crate) async fn app(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     operator.needs(Role::Viewer)?;
-    let app = match apps::find(&state, &id).await {
+    let app = match access::find(&state, &id).await {
         Ok(app) => app,
         Err(problem) if problem.kind() == Kind::AppNotFound => {
             let content = html! { h1 { "There is no such app" } p { a href="/" { "All apps" } } };
@@ -250,13 +252,14 @@ pub(crate) struct Code {
 pub(crate) async fn sign_in(
     Extract(state): Extract<State>,
     Now(now): Now,
+    ClientIp(ip): ClientIp,
     asked: Result<Query<Code>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let code = asked.ok().and_then(|Query(asked)| asked.code);
     let Some(code) = code else { return Ok(form(StatusCode::OK, None)) };
     let redeemed = state.store.redeem_sign_in(&operator::hash(&code), now).await.map_err(Problem::unavailable)?;
     match redeemed {
-        Some(found) => begin(&state, found, now).await,
+        Some(found) => begin(&state, found, ip, now).await,
         None => Ok(form(StatusCode::UNAUTHORIZED, Some("This link was used already, or is too old."))),
     }
 }
@@ -270,6 +273,7 @@ pub(crate) struct Entered {
 pub(crate) async fn enter_token(
     Extract(state): Extract<State>,
     Now(now): Now,
+    ClientIp(ip): ClientIp,
     SameOrigin: SameOrigin,
     entered: Result<Form<Entered>, axum::extract::rejection::FormRejection>,
 ) -> Result<Response, Problem> {
@@ -277,7 +281,7 @@ pub(crate) async fn enter_token(
     match operator::find(&state, entered.token.trim(), now).await? {
         Some(found) => {
             let begun_with = found.begun_with.clone().unwrap_or_else(|| operator::hash(entered.token.trim()));
-            begin(&state, OperatorToken { begun_with: Some(begun_with), ..found }, now).await
+            begin(&state, OperatorToken { begun_with: Some(begun_with), ..found }, ip, now).await
         }
         None => Ok(form(StatusCode::UNAUTHORIZED, Some("This token is unknown or has ended."))),
     }
@@ -312,23 +316,30 @@ impl FromRequestParts<State> for Session {
 /// `POST /sign-out`.
 pub(crate) async fn sign_out(
     Extract(state): Extract<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
     SameOrigin: SameOrigin,
     Session(session): Session,
 ) -> Result<Response, Problem> {
-    if let Some(token) = session {
-        state.store.end_operator(&operator::hash(&token)).await.map_err(Problem::unavailable)?;
+    let hash = session.map(|token| operator::hash(&token)).unwrap_or_default();
+    if let Some(holder) = state.store.operator(&hash, now).await.map_err(Problem::unavailable)? {
+        let note = Note::new(Log::Deployment, &holder.name, SIGN_OUT, ip, now).about(PAGES);
+        state.store.end_session(&hash, &note.granted()).await.map_err(Problem::unavailable)?;
+        note.done();
     }
     Ok(set_cookie("", Duration::ZERO, "/sign-in"))
 }
 
 /// Begins a console session for who showed a token or a code.
-async fn begin(state: &State, found: OperatorToken, now: Timestamp) -> Result<Response, Problem> {
+async fn begin(state: &State, found: OperatorToken, ip: IpAddr, now: Timestamp) -> Result<Response, Problem> {
     let token = format!("cs_{}", chance::hex::<32>());
     let end = now.plus(SESSION_LIFE).as_seconds();
     let session =
         OperatorToken { created_at: now, expires_at: Some(found.expires_at.unwrap_or(end).min(end)), ..found };
-    state.store.put_operator(&operator::hash(&token), &session).await.map_err(Problem::unavailable)?;
-    tracing::info!(operator = session.name, "operator.signed_in");
+    let note = Note::new(Log::Deployment, &session.name, SIGN_IN, ip, now).about(PAGES);
+    let begun = state.store.begin_session(&operator::hash(&token), &session, &note.granted()).await;
+    begun.map_err(Problem::unavailable)?;
+    note.done();
     Ok(set_cookie(&token, SESSION_LIFE, "/"))
 }
 

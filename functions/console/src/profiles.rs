@@ -7,20 +7,23 @@ use axum::{
 use domain::{
     app::App,
     id::DestinationId,
-    operator::Role,
     profile::{Draft, Profile},
 };
 use edge::{
     chance,
-    extract::{Json, Now, Patch},
+    extract::{Json, Now, Patch, Path},
     problem::{Kind, Problem},
     reply,
 };
 use http::StatusCode;
 use serde::Serialize;
-use store::profiles::{Change, Default as DefaultChange, Stored};
+use store::profiles::{Change as Written, Default as DefaultChange, Stored};
 
-use crate::{State, apps, list::Asked, operator::Operator, path::Path};
+use crate::{
+    State,
+    access::{Change, ChangeProfile, CreateProfile, DeleteProfile, Seen, raced},
+    list::Asked,
+};
 
 #[derive(Serialize)]
 struct Shown {
@@ -39,25 +42,22 @@ async fn default(state: &State, app: &App) -> Result<Option<DestinationId>, Prob
     state.store.route(app.id, None).await.map_err(Problem::unavailable)
 }
 
-fn done(change: Change) -> Result<(), Problem> {
-    match change {
-        Change::Done => Ok(()),
-        Change::Taken(key) => {
+fn done(written: Written) -> Result<(), Problem> {
+    match written {
+        Written::Done => Ok(()),
+        Written::Taken(key) => {
             Err(Problem::new(Kind::Conflict, format!("The routing key {key} leads to another profile of this app.")))
         }
-        Change::Raced => Err(Problem::new(Kind::Conflict, "Somebody else changed it at the same time. Read it again.")),
+        Written::Raced => Err(raced()),
     }
 }
 
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Seen(app): Seen,
     asked: Asked,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = apps::find(&state, &app).await?;
     let default = default(&state, &app).await?;
     let page = state.store.profiles(app.id, asked.limit, asked.after()?).await.map_err(Problem::unavailable)?;
     let pagination = asked.answer(page.has_more, page.items.last().map(|profile| profile.id));
@@ -67,29 +67,25 @@ pub(crate) async fn list(
 
 pub(crate) async fn create(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path(app): Path<String>,
+    Change { app, note, .. }: Change<CreateProfile>,
     Json(draft): Json<Draft>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
-    let profile = Profile::create(&draft, now, &chance::bytes()).map_err(Problem::fields)?;
+    let profile = Profile::create(&draft, note.now, &chance::bytes()).map_err(Problem::fields)?;
     let default = draft.default == Some(true);
     let change = if default { DefaultChange::Becomes } else { DefaultChange::Stays };
-    done(state.store.put_profile(app.id, None, &profile, change).await.map_err(Problem::unavailable)?)?;
-    tracing::info!(app = %app.id, profile = %profile.id, operator = operator.name(), "profile.created");
-    Ok(reply::data(StatusCode::CREATED, now, Shown { profile, default }))
+    let note = note.about(profile.id);
+    let written = state.store.put_profile(app.id, None, &profile, change, &note.granted()).await;
+    done(written.map_err(Problem::unavailable)?)?;
+    note.done();
+    Ok(reply::data(StatusCode::CREATED, note.now, Shown { profile, default }))
 }
 
 pub(crate) async fn read(
     Extract(state): Extract<State>,
     Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Seen(app): Seen,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Viewer)?;
-    let app = apps::find(&state, &app).await?;
     let profile = find(&state, &app, &id).await?.profile;
     let default = default(&state, &app).await? == Some(profile.id);
     Ok(reply::data(StatusCode::OK, now, Shown { profile, default }))
@@ -97,13 +93,10 @@ pub(crate) async fn read(
 
 pub(crate) async fn change(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<ChangeProfile>,
+    Path((_, id)): Path<(String, String)>,
     patch: Patch<Draft>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
     let before = find(&state, &app, &id).await?;
     let mut draft = patch.given;
     let mut errors = Vec::new();
@@ -125,23 +118,23 @@ pub(crate) async fn change(
         _ => DefaultChange::Stays,
     };
     if after != before.profile || change != DefaultChange::Stays {
-        done(state.store.put_profile(app.id, Some(&before), &after, change).await.map_err(Problem::unavailable)?)?;
-        tracing::info!(app = %app.id, profile = %after.id, operator = operator.name(), "profile.changed");
+        let written = state.store.put_profile(app.id, Some(&before), &after, change, &note.granted()).await;
+        done(written.map_err(Problem::unavailable)?)?;
+        note.done();
     }
-    Ok(reply::data(StatusCode::OK, now, Shown { profile: after, default: is_default }))
+    Ok(reply::data(StatusCode::OK, note.now, Shown { profile: after, default: is_default }))
 }
 
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<DeleteProfile>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
     let before = find(&state, &app, &id).await?;
     let is_default = default(&state, &app).await? == Some(before.profile.id);
     let change = if is_default { DefaultChange::Ends } else { DefaultChange::Stays };
-    done(state.store.delete_profile(app.id, &before, change).await.map_err(Problem::unavailable)?)?;
-    tracing::info!(app = %app.id, profile = %before.profile.id, operator = operator.name(), "profile.deleted");
+    let written = state.store.delete_profile(app.id, &before, change, &note.granted()).await;
+    done(written.map_err(Problem::unavailable)?)?;
+    note.done();
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -9,11 +9,10 @@ use domain::{
     delivery::{Attempt, DUE_VERSION, Due, Status},
     event::{Event, EventName},
     id::{DeliveryId, EventId, SessionId},
-    operator::Role,
 };
 use edge::{
     chance,
-    extract::{Json, Now},
+    extract::{Json, Path},
     problem::{Kind, Problem},
     reply,
 };
@@ -21,7 +20,11 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{State, apps, integrations, operator::Operator, path::Path};
+use crate::{
+    State,
+    access::{Change, TestIntegration},
+    integrations,
+};
 
 /// What the way there and back may take beside the attempt itself.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -46,17 +49,15 @@ struct Came {
 /// `POST …/integrations/{id}/test`: works whatever the integration's status is.
 pub(crate) async fn test(
     Extract(state): Extract<State>,
-    Now(now): Now,
-    operator: Operator,
-    Path((app, id)): Path<(String, String)>,
+    Change { app, note, .. }: Change<TestIntegration>,
+    Path((_, id)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Json<Wanted>, Problem>,
 ) -> Result<Response, Problem> {
-    operator.needs(Role::Editor)?;
-    let app = apps::find(&state, &app).await?;
     let integration = integrations::find(&state, &app, &id).await?.integration;
     let wanted = if headers.contains_key(header::CONTENT_TYPE) { body?.0 } else { Wanted::default() };
     let name = wanted.event.or_else(|| integration.events.first().copied()).unwrap_or(EventName::WidgetLoaded);
+    let now = note.now;
     let (session, event) = (SessionId::mint(now, &chance::bytes()), EventId::mint(now, &chance::bytes()));
     let made_up = json!({"id": event, "name": name, "data": sample(name), "timestamp": now});
     let envelope = Event::parse(&made_up).map_err(|_| Problem::server_error("the sample event is wrong"))?;
@@ -73,11 +74,8 @@ pub(crate) async fn test(
         test: true,
     };
     let delivery_id = due.delivery;
+    note.write(&state).await?;
     state.queue.send(&[(due, 0)]).await.map_err(Problem::unavailable)?;
-    tracing::info!(
-        app = %app.id, integration = %integration.id, delivery = %delivery_id, operator = operator.name(),
-        "integration.tested"
-    );
     let came = tokio::time::timeout(integration.timeout() + PATIENCE, async {
         loop {
             let row = state.store.delivery(app.id, delivery_id).await.map_err(Problem::unavailable)?;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, State as Shared, rejection::PathRejection},
+    extract::State as Shared,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
@@ -14,7 +14,7 @@ use axum::{
 use domain::{app::App, id::AppId, limit::Scope};
 use edge::{
     env::{self, Env, StartError},
-    extract::{CdnProof, ClientIp, Now},
+    extract::{CdnProof, ClientIp, Now, Path},
     problem::Problem,
     reply,
 };
@@ -77,7 +77,7 @@ pub fn router(state: State) -> Router {
     reply::bordered(routes, cdn)
 }
 
-async fn asset(path: Result<Path<(String, String)>, PathRejection>, request: HeaderMap) -> Response {
+async fn asset(path: Result<Path<(String, String)>, Problem>, request: HeaderMap) -> Response {
     let found = path.ok().and_then(|Path((hash, file))| assets::asset(&hash, &file, &request));
     found.unwrap_or_else(|| Problem::not_found("asset").into_response())
 }
@@ -87,7 +87,7 @@ async fn widget(
     Shared(state): Shared<State>,
     Now(now): Now,
     ClientIp(ip): ClientIp,
-    path: Result<Path<String>, PathRejection>,
+    path: Result<Path<String>, Problem>,
     request: HeaderMap,
 ) -> Response {
     let refused = |why| document::refused(&state.places, why);

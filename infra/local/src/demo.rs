@@ -89,14 +89,14 @@ pub async fn seed(
         None => {
             let app = App::create("Demo", now, &edge::chance::bytes(), &edge::chance::bytes());
             let app = app.map_err(|error| format!("The demo app is wrong: {}.", error.message))?;
-            store.create_app(&app).await.map_err(failed)?;
+            store.create_app(&app, None).await.map_err(failed)?;
             memory.app_id = Some(app.id);
             memory.integration_id = None;
             app
         }
     };
     if store.provider(app.id).await.map_err(failed)?.is_none() {
-        store.put_provider(app.id, &provider()?).await.map_err(failed)?;
+        store.put_provider(app.id, &provider()?, None).await.map_err(failed)?;
     }
 
     let around = Surroundings { reach, own_hosts: &[], secrets: &BTreeSet::new() };
@@ -114,7 +114,7 @@ pub async fn seed(
         Some(stored) => {
             let draft = Draft { url: Some(inbox_url.to_owned()), ..Draft::default() };
             let moved = stored.integration.clone().change(draft, around).map_err(wrong)?;
-            is_done(store.change_integration(app.id, &stored, &moved).await.map_err(failed)?)?;
+            is_done(store.change_integration(app.id, &stored, &moved, None).await.map_err(failed)?)?;
             moved
         }
         None => {
@@ -126,11 +126,11 @@ pub async fn seed(
                 ..Draft::default()
             };
             let mut made = Integration::create(draft, around, now, &edge::chance::bytes()).map_err(wrong)?;
-            let mut change = store.create_integration(app.id, &made).await.map_err(failed)?;
+            let mut change = store.create_integration(app.id, &made, None).await.map_err(failed)?;
             if change == Change::TooManyActive {
                 // Three others are active by now. The house starts all the same; who wants the inbox makes room for it.
                 made.status = Status::Inactive;
-                change = store.create_integration(app.id, &made).await.map_err(failed)?;
+                change = store.create_integration(app.id, &made, None).await.map_err(failed)?;
             }
             is_done(change)?;
             memory.integration_id = Some(made.id);

@@ -321,7 +321,7 @@ async fn operator(store: &Store, memory: &mut Memory, now: Timestamp) -> Result<
         created_at: now,
         token_hash: console::hash(&token),
     };
-    store.create_operator(&listed).await?;
+    store.create_operator(&listed, None).await?;
     memory.operator_token = Some(token.clone());
     Ok(token)
 }

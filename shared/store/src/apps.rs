@@ -2,6 +2,7 @@
 
 use domain::{
     app::{App, Provider, WidgetKey},
+    audit::Entry,
     id::AppId,
     time::Timestamp,
 };
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Store,
+    audit::Log,
     key::{Key, Range},
     table::{Order, Page, from_row, number, string, to_row},
     transaction::text,
@@ -47,14 +49,16 @@ pub enum Deletion {
 pub(crate) const EXISTS: &str = "attribute_exists(pk) AND attribute_not_exists(deletedAt)";
 
 impl Store {
-    /// Stores a new app and its place in the list, together or not at all.
+    /// Stores a new app and its place in the list, together or not at all. The row that tells of it is in both audit logs:
+    /// an app's own is not found any more once it is deleted.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn create_app(&self, app: &App) -> Result<(), Error> {
+    pub async fn create_app(&self, app: &App, entry: Option<&Entry>) -> Result<(), Error> {
         let summary = Summary { app_id: app.id, name: app.name.clone() };
         let rows = [to_row(&Key::app(app.id), app)?, to_row(&Key::app_index(app.id), &summary)?];
         let transaction = rows.into_iter().try_fold(self.transaction(), |all, row| all.put(row, None, &[]))?;
+        let transaction = transaction.noted(Log::App(app.id), entry)?.noted(Log::Deployment, entry)?;
         transaction.commit().await?.map_err(|_| Error::Unavailable {
             operation: "TransactWriteItems",
             cause: "met another write of the same new app".to_owned(),
@@ -65,12 +69,13 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn rename_app(&self, app: AppId, name: &str) -> Result<bool, Error> {
+    pub async fn rename_app(&self, app: AppId, name: &str, entry: &Entry) -> Result<bool, Error> {
         let values = [(":name", string(name))];
         let transaction = self.transaction();
         let transaction = transaction.update(&Key::app(app), "SET #name = :name", Some(EXISTS), &values)?;
         let index = Key::app_index(app);
         let transaction = transaction.update(&index, "SET #name = :name", Some("attribute_exists(pk)"), &values)?;
+        let transaction = transaction.noted(Log::App(app), Some(entry))?;
         Ok(transaction.commit().await?.is_ok())
     }
 
@@ -78,10 +83,11 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn rotate_widget_key(&self, app: AppId, key: &WidgetKey) -> Result<bool, Error> {
+    pub async fn rotate_widget_key(&self, app: AppId, key: &WidgetKey, entry: &Entry) -> Result<bool, Error> {
         let transaction = self.transaction();
         let transaction =
             transaction.update(&Key::app(app), "SET widgetKey = :key", Some(EXISTS), &text(":key", key))?;
+        let transaction = transaction.noted(Log::App(app), Some(entry))?;
         Ok(transaction.commit().await?.is_ok())
     }
 
@@ -89,12 +95,13 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn delete_app(&self, app: AppId, now: Timestamp) -> Result<Deletion, Error> {
+    pub async fn delete_app(&self, app: AppId, entry: &Entry) -> Result<Deletion, Error> {
         let idle = "(attribute_not_exists(activeIntegrations) OR activeIntegrations <= :none)";
-        let values = [(":none", number(0)), (":now", string(now))];
+        let values = [(":none", number(0)), (":now", string(entry.at))];
         let transaction = self.transaction().delete(&Key::app_index(app), None, &[])?;
         let condition = format!("{EXISTS} AND {idle}");
         let transaction = transaction.update(&Key::app(app), "SET deletedAt = :now", Some(&condition), &values)?;
+        let transaction = transaction.noted(Log::App(app), Some(entry))?.noted(Log::Deployment, Some(entry))?;
         match transaction.commit().await? {
             Ok(()) => Ok(Deletion::Done),
             // Whoever came first has deleted it.
@@ -141,16 +148,21 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn put_provider(&self, app: AppId, provider: &Provider) -> Result<(), Error> {
-        self.put(to_row(&Key::provider(app), provider)?).await
+    pub async fn put_provider(&self, app: AppId, provider: &Provider, entry: Option<&Entry>) -> Result<(), Error> {
+        let transaction = self.transaction().put(to_row(&Key::provider(app), provider)?, None, &[])?;
+        transaction.noted(Log::App(app), entry)?.commit().await?.map_err(|_| Error::Unavailable {
+            operation: "TransactWriteItems",
+            cause: "other changes of the provider came in between".to_owned(),
+        })
     }
 
     /// Removes an app's provider. `false`: there was none.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn delete_provider(&self, app: AppId) -> Result<bool, Error> {
+    pub async fn delete_provider(&self, app: AppId, entry: &Entry) -> Result<bool, Error> {
         let transaction = self.transaction().delete(&Key::provider(app), Some("attribute_exists(pk)"), &[])?;
+        let transaction = transaction.noted(Log::App(app), Some(entry))?;
         Ok(transaction.commit().await?.is_ok())
     }
 }

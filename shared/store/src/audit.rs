@@ -10,6 +10,7 @@ use crate::{
     Error, Store,
     key::{Key, Range},
     table::{Order, Page, from_row, to_row},
+    transaction::Transaction,
 };
 
 /// Whose log.
@@ -17,8 +18,17 @@ use crate::{
 pub enum Log {
     /// One app's.
     App(AppId),
-    /// What belongs to no app: operators and their tokens.
-    Operators,
+    /// What is about no app that is there: operators and their sessions, apps that come and go.
+    Deployment,
+}
+
+impl Transaction<'_> {
+    /// Adds the row that tells of what the transaction does, so that neither is there without the other. `None` where no
+    /// operator does it: what is set up around a house, and tests.
+    pub(crate) fn noted(self, log: Log, entry: Option<&Entry>) -> Result<Self, Error> {
+        let Some(entry) = entry else { return Ok(self) };
+        self.put(to_row(&Key::audit(log, entry.id), entry)?, Some("attribute_not_exists(pk)"), &[])
+    }
 }
 
 impl Store {

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::{
     types::{Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
 };
 use domain::{
+    audit::Entry,
     breaker::Breaker,
     id::{AppId, IntegrationId},
     integration::{Integration, MAX_ACTIVE, Status},
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Store,
+    audit::Log,
     key::{Key, Range},
     table::{Order, from_row, number, to_row},
     transaction::{TRIES, request_token, wait},
@@ -79,7 +81,12 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn create_integration(&self, app: AppId, integration: &Integration) -> Result<Change, Error> {
+    pub async fn create_integration(
+        &self,
+        app: AppId,
+        integration: &Integration,
+        entry: Option<&Entry>,
+    ) -> Result<Change, Error> {
         let key = Key::integration(app, integration.id);
         let row = to_row(&key, &Stored { integration: integration.clone(), revision: 1, generation: 0 })?;
         let put =
@@ -89,15 +96,22 @@ impl Store {
         let breaker = to_row(&Key::breaker(app, integration.id), &Breaker::default())?;
         let breaker = Put::builder().table_name(&self.table).set_item(Some(breaker)).build();
         let breaker = breaker.map_err(Error::unavailable("TransactWriteItems"))?;
-        let breaker = TransactWriteItem::builder().put(breaker).build();
-        self.write(app, steps, TransactWriteItem::builder().put(put).build(), Some(breaker)).await
+        let breaker = Some(TransactWriteItem::builder().put(breaker).build());
+        let beside = self.beside(app, breaker, entry)?;
+        self.write(app, steps, TransactWriteItem::builder().put(put).build(), &beside).await
     }
 
     /// Replaces an integration, if it is still as `before` says.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn change_integration(&self, app: AppId, before: &Stored, after: &Integration) -> Result<Change, Error> {
+    pub async fn change_integration(
+        &self,
+        app: AppId,
+        before: &Stored,
+        after: &Integration,
+        entry: Option<&Entry>,
+    ) -> Result<Change, Error> {
         let key = Key::integration(app, after.id);
         let lives_on = after.status == before.integration.status;
         let generation = before.generation + u64::from(!lives_on);
@@ -120,14 +134,15 @@ impl Store {
             .build()
             .map_err(Error::unavailable("TransactWriteItems"))?;
         let breaker = (!lives_on).then(|| TransactWriteItem::builder().update(breaker).build());
-        self.write(app, steps, TransactWriteItem::builder().put(put).build(), breaker).await
+        let beside = self.beside(app, breaker, entry)?;
+        self.write(app, steps, TransactWriteItem::builder().put(put).build(), &beside).await
     }
 
     /// Deletes an integration, if it is still as `before` says.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn delete_integration(&self, app: AppId, before: &Stored) -> Result<Change, Error> {
+    pub async fn delete_integration(&self, app: AppId, before: &Stored, entry: &Entry) -> Result<Change, Error> {
         let delete = Delete::builder()
             .table_name(&self.table)
             .set_key(Some(Key::integration(app, before.integration.id).attributes()))
@@ -139,21 +154,33 @@ impl Store {
         let breaker = Key::breaker(app, before.integration.id).attributes();
         let breaker = Delete::builder().table_name(&self.table).set_key(Some(breaker)).build();
         let breaker = breaker.map_err(Error::unavailable("TransactWriteItems"))?;
-        let breaker = TransactWriteItem::builder().delete(breaker).build();
-        self.write(app, steps, TransactWriteItem::builder().delete(delete).build(), Some(breaker)).await
+        let breaker = Some(TransactWriteItem::builder().delete(breaker).build());
+        let beside = self.beside(app, breaker, Some(entry))?;
+        self.write(app, steps, TransactWriteItem::builder().delete(delete).build(), &beside).await
     }
 
-    /// Writes the integration's row and its breaker's, and moves the app's counts by `steps`, together.
+    /// What is written beside an integration's row: its breaker's, and the audit log's.
+    fn beside(
+        &self,
+        app: AppId,
+        breaker: Option<TransactWriteItem>,
+        entry: Option<&Entry>,
+    ) -> Result<Vec<TransactWriteItem>, Error> {
+        let entry = entry.map(|entry| self.audit_member(Log::App(app), entry)).transpose()?;
+        Ok(breaker.into_iter().chain(entry).collect())
+    }
+
+    /// Writes the integration's row and what belongs to it, and moves the app's counts by `steps`, together.
     async fn write(
         &self,
         app: AppId,
         steps: Steps,
         row: TransactWriteItem,
-        breaker: Option<TransactWriteItem>,
+        beside: &[TransactWriteItem],
     ) -> Result<Change, Error> {
         let token = request_token();
         for attempted in 0..TRIES {
-            if let Some(change) = self.write_once(app, steps, row.clone(), breaker.clone(), token.clone()).await? {
+            if let Some(change) = self.write_once(app, steps, row.clone(), beside, token.clone()).await? {
                 return Ok(change);
             }
             wait(attempted).await;
@@ -167,7 +194,7 @@ impl Store {
         app: AppId,
         steps: Steps,
         row: TransactWriteItem,
-        breaker: Option<TransactWriteItem>,
+        beside: &[TransactWriteItem],
         token: Option<String>,
     ) -> Result<Option<Change>, Error> {
         let most_active = i64::try_from(MAX_ACTIVE).unwrap_or(i64::MAX) - i64::from(steps.active);
@@ -189,7 +216,8 @@ impl Store {
         }
         let count = count.condition_expression(condition).build().map_err(Error::unavailable("TransactWriteItems"))?;
         let count = TransactWriteItem::builder().update(count).build();
-        let all: Vec<_> = [row, count].into_iter().chain(breaker).collect();
+        let all: Vec<_> = [row, count].into_iter().chain(beside.iter().cloned()).collect();
+        let members = all.len();
         let request = self.client.transact_write_items().set_transact_items(Some(all));
         let Err(error) = request.set_client_request_token(token).send().await else {
             return Ok(Some(Change::Done));
@@ -217,7 +245,7 @@ impl Store {
                     Some(_) => Change::Raced,
                 }))
             }
-            _ if (0..3).any(|index| failed(index).as_deref() == Some("TransactionConflict")) => Ok(None),
+            _ if (0..members).any(|index| failed(index).as_deref() == Some("TransactionConflict")) => Ok(None),
             _ => Err(Error::unavailable("TransactWriteItems")(error)),
         }
     }

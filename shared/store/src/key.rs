@@ -12,7 +12,7 @@
 //! | secret | `APP#{app}` | `SECRET#{integration}#{name}` | dispatch (query by prefix), console |
 //! | values shown in an hour | `APP#{app}` | `REVEALS#{integration}#{hour}` | console |
 //! | signing keys | `APP#{app}` | `SIGNING#{integration}` | dispatch, console |
-//! | row of the audit log | `AUDIT#{app}`, `AUDIT#operators` | `{id}` | console (query, newest first) |
+//! | row of the audit log | `AUDIT#{app}`, `AUDIT#deployment` | `{id}` | console (query, newest first) |
 //! | index of apps | `APPS` | `{app}` | console (query) |
 //! | delivery | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
 //! | rate limit | `LIMIT#{scope}#{ip or app}#{subject}` | `LIMIT` | every public function |
@@ -215,7 +215,7 @@ fn app_partition(app: AppId) -> String {
 fn audit_partition(log: Log) -> String {
     match log {
         Log::App(app) => format!("AUDIT#{app}"),
-        Log::Operators => "AUDIT#operators".to_owned(),
+        Log::Deployment => "AUDIT#deployment".to_owned(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Operator tokens, console sessions and one-time sign-in codes: only their hashes are stored.
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use domain::{id::OperatorId, operator::Role, time::Timestamp};
+use domain::{audit::Entry, id::OperatorId, operator::Role, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Store,
+    audit::Log,
     key::{Key, Range},
     table::{Order, Page, from_row, number, to_row},
 };
@@ -62,6 +63,11 @@ impl OperatorToken {
     }
 }
 
+fn in_between() -> Error {
+    let cause = "another change of the operators came in between".to_owned();
+    Error::Unavailable { operation: "TransactWriteItems", cause }
+}
+
 impl Store {
     /// Who holds the token with this SHA-256 (lower-case hex); `None` when nobody does, or no longer.
     ///
@@ -72,19 +78,33 @@ impl Store {
         Ok(found.filter(|operator| operator.is_current(now)))
     }
 
-    /// Stores a token's holder under the token's SHA-256 (lower-case hex).
+    /// Begins a console session: stores its holder under the SHA-256 of its token (lower-case hex).
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn put_operator(&self, token_hash: &str, operator: &OperatorToken) -> Result<(), Error> {
-        self.put(to_row(&Key::operator(token_hash), operator)?).await
+    pub async fn begin_session(&self, token_hash: &str, holder: &OperatorToken, entry: &Entry) -> Result<(), Error> {
+        let transaction = self.transaction().put(to_row(&Key::operator(token_hash), holder)?, None, &[])?;
+        transaction.noted(Log::Deployment, Some(entry))?.commit().await?.map_err(|_| in_between())
+    }
+
+    /// Ends a console session. One that has ended already is no error.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn end_session(&self, token_hash: &str, entry: &Entry) -> Result<(), Error> {
+        let key = Key::operator(token_hash);
+        let transaction = self.transaction().delete(&key, Some("attribute_exists(pk)"), &[])?;
+        match transaction.noted(Log::Deployment, Some(entry))?.commit().await? {
+            Err(refused) if refused.first().is_none() => Err(in_between()),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Stores a new operator: the token's holder and the list's entry, together.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn create_operator(&self, operator: &Listed) -> Result<(), Error> {
+    pub async fn create_operator(&self, operator: &Listed, entry: Option<&Entry>) -> Result<(), Error> {
         let Listed { name, role, created_at, .. } = operator.clone();
         let holder = OperatorToken { name, role, created_at, expires_at: None, begun_with: None };
         let mut transaction = self
@@ -94,10 +114,7 @@ impl Store {
         if role == Role::Admin {
             transaction = transaction.update(&Key::admins(), "ADD admins :one", None, &[(":one", number(1))])?;
         }
-        transaction.commit().await?.map_err(|_| Error::Unavailable {
-            operation: "TransactWriteItems",
-            cause: "another change of the operators came in between".to_owned(),
-        })
+        transaction.noted(Log::Deployment, entry)?.commit().await?.map_err(|_| in_between())
     }
 
     /// Operators in the order in which they were made, those after `after`.
@@ -117,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn remove_operator(&self, id: OperatorId) -> Result<Removal, Error> {
+    pub async fn remove_operator(&self, id: OperatorId, entry: &Entry) -> Result<Removal, Error> {
         let found: Option<Listed> = self.get("an operator", Key::operator_index(id)).await?;
         let Some(found) = found else { return Ok(Removal::Gone) };
         let mut transaction = self
@@ -128,23 +145,12 @@ impl Store {
             let values = [(":less", number(-1)), (":one", number(1))];
             transaction = transaction.update(&Key::admins(), "ADD admins :less", Some("admins > :one"), &values)?;
         }
-        match transaction.commit().await? {
+        match transaction.noted(Log::Deployment, Some(entry))?.commit().await? {
             Ok(()) => Ok(Removal::Done),
             Err(refused) if refused.first() == Some(0) => Ok(Removal::Gone),
             Err(refused) if refused.first().is_some() => Ok(Removal::LastAdmin),
-            Err(_) => Err(Error::Unavailable {
-                operation: "TransactWriteItems",
-                cause: "another change of the operators came in between".to_owned(),
-            }),
+            Err(_) => Err(in_between()),
         }
-    }
-
-    /// Ends a token.
-    ///
-    /// # Errors
-    /// When the table cannot be reached.
-    pub async fn end_operator(&self, token_hash: &str) -> Result<(), Error> {
-        self.take::<OperatorToken>(Key::operator(token_hash)).await.map(|_| ())
     }
 
     /// Stores who may sign in with the one-time code of this SHA-256 (lower-case hex).

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use domain::{
+    audit::Entry,
     id::{AppId, DestinationId},
     profile::Profile,
 };
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Store,
     apps::EXISTS,
+    audit::Log,
     key::{Key, Range},
     table::{Order, Page, from_row, number, to_row},
     transaction::{Transaction, text},
@@ -97,6 +99,7 @@ impl Store {
         before: Option<&Stored>,
         after: &Profile,
         default: Default,
+        entry: &Entry,
     ) -> Result<Change, Error> {
         let revision = before.map_or(0, |before| before.revision);
         let row = to_row(&Key::profile(app, after.id), &Stored { profile: after.clone(), revision: revision + 1 })?;
@@ -107,23 +110,30 @@ impl Store {
         };
         let none = BTreeSet::new();
         let had = before.map_or(&none, |before| &before.profile.routing_keys);
-        self.lead(transaction, app, after.id, had, &after.routing_keys, default).await
+        self.lead(transaction, app, after.id, had, &after.routing_keys, default, entry).await
     }
 
     /// Deletes a profile, if it is still as `before` says, and whatever leads to it.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn delete_profile(&self, app: AppId, before: &Stored, default: Default) -> Result<Change, Error> {
+    pub async fn delete_profile(
+        &self,
+        app: AppId,
+        before: &Stored,
+        default: Default,
+        entry: &Entry,
+    ) -> Result<Change, Error> {
         let key = Key::profile(app, before.profile.id);
         let revision = [(":revision", number(before.revision))];
         let transaction = self.transaction().check(&Key::app(app), EXISTS)?;
         let transaction = transaction.delete(&key, Some("revision = :revision"), &revision)?;
         let keys = &before.profile.routing_keys;
-        self.lead(transaction, app, before.profile.id, keys, &BTreeSet::new(), default).await
+        self.lead(transaction, app, before.profile.id, keys, &BTreeSet::new(), default, entry).await
     }
 
     /// Commits what stands in `transaction` (two writes) together with where routing keys and the default lead.
+    #[expect(clippy::too_many_arguments, reason = "one transaction, and all that is in it")]
     async fn lead(
         &self,
         mut transaction: Transaction<'_>,
@@ -132,6 +142,7 @@ impl Store {
         had: &BTreeSet<String>,
         has: &BTreeSet<String>,
         default: Default,
+        entry: &Entry,
     ) -> Result<Change, Error> {
         const BEFORE: usize = 2;
         let mine = text(":profile", id);
@@ -148,7 +159,7 @@ impl Store {
             Default::Becomes => transaction.put(route(None)?, None, &[])?,
             Default::Ends => transaction.delete(&Key::route(app, None), Some(FREE_OR_MINE), &mine)?,
         };
-        match transaction.commit().await? {
+        match transaction.noted(Log::App(app), Some(entry))?.commit().await? {
             Ok(()) => Ok(Change::Done),
             Err(refused) => {
                 let key = refused.first().and_then(|at| at.checked_sub(BEFORE)).and_then(|at| added.get(at));

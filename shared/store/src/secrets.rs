@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use domain::{
-    audit::Try,
-    id::{AppId, Entropy, IntegrationId},
+    audit::Entry,
+    id::{AppId, IntegrationId},
     secret::{MAX_SECRETS, REVEALS_PER_HOUR, SecretName, SecretValue},
     template::Values,
     time::Timestamp,
@@ -198,8 +198,7 @@ impl Store {
         owner: Owner,
         name: &SecretName,
         value: &SecretValue,
-        who: &Try,
-        (now, entropy): (Timestamp, &Entropy),
+        entry: &Entry,
     ) -> Result<Written<Secret>, Error> {
         let before = self.secret(owner, name).await?.map(|sealed| sealed.secret);
         if before.is_none() && self.secrets(owner).await?.len() >= MAX_SECRETS {
@@ -210,8 +209,8 @@ impl Store {
         let secret = Secret {
             name: name.clone(),
             version,
-            created_at: before.as_ref().map_or(now, |secret| secret.created_at),
-            updated_at: now,
+            created_at: before.as_ref().map_or(entry.at, |secret| secret.created_at),
+            updated_at: entry.at,
             revealed_at: None,
         };
         let key = Key::secret(owner.app, owner.integration, name);
@@ -227,7 +226,7 @@ impl Store {
         let members = [
             TransactWriteItem::builder().put(put).build(),
             self.while_it_exists(owner)?,
-            self.audit_member(Log::App(owner.app), &who.granted(now, entropy))?,
+            self.audit_member(Log::App(owner.app), entry)?,
         ];
         Ok(match self.transact(members).await? {
             None => Written::Done(secret),
@@ -245,8 +244,7 @@ impl Store {
         app: AppId,
         stored: &Stored,
         name: &SecretName,
-        who: &Try,
-        (now, entropy): (Timestamp, &Entropy),
+        entry: &Entry,
     ) -> Result<Written<()>, Error> {
         let delete = Delete::builder()
             .table_name(&self.table)
@@ -267,7 +265,7 @@ impl Store {
         let members = [
             TransactWriteItem::builder().delete(delete).build(),
             TransactWriteItem::builder().update(touch).build(),
-            self.audit_member(Log::App(app), &who.granted(now, entropy))?,
+            self.audit_member(Log::App(app), entry)?,
         ];
         Ok(match self.transact(members).await? {
             None => Written::Done(()),
@@ -295,14 +293,8 @@ impl Store {
     ///
     /// # Errors
     /// When the table or the key service cannot be reached: then nothing is shown.
-    pub async fn reveal(
-        &self,
-        vault: &Vault,
-        owner: Owner,
-        name: &SecretName,
-        who: &Try,
-        (now, entropy): (Timestamp, &Entropy),
-    ) -> Result<Reveal, Error> {
+    pub async fn reveal(&self, vault: &Vault, owner: Owner, name: &SecretName, entry: &Entry) -> Result<Reveal, Error> {
+        let now = entry.at;
         for tried in 0..TRIES {
             let Some(Sealed { secret, sealed }) = self.secret(owner, name).await? else { return Ok(Reveal::Missing) };
             if secret.revealed_at.is_some() {
@@ -312,7 +304,7 @@ impl Store {
             let members = [
                 self.shown(owner, name, &sealed, now)?,
                 self.counted(owner, now)?,
-                self.audit_member(Log::App(owner.app), &who.granted(now, entropy))?,
+                self.audit_member(Log::App(owner.app), entry)?,
             ];
             match self.transact(members).await? {
                 None => return Ok(Reveal::Shown(SecretValue::stored(value))),

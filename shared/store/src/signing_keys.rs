@@ -4,8 +4,7 @@
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use domain::{
-    audit::Try,
-    id::Entropy,
+    audit::Entry,
     signature::{KEY_BYTES, OVERLAP, SigningSecret},
     time::Timestamp,
 };
@@ -87,8 +86,7 @@ impl Store {
         vault: &Vault,
         owner: Owner,
         bytes: Zeroizing<[u8; KEY_BYTES]>,
-        who: &Try,
-        (now, entropy): (Timestamp, &Entropy),
+        entry: &Entry,
     ) -> Result<Written<Rotated>, Error> {
         let key = SigningSecret::from_bytes(Zeroizing::new(bytes.to_vec()));
         let key = key.map_err(|error| Error::unreadable("a signing key", error))?;
@@ -97,7 +95,7 @@ impl Store {
         let sealed = vault.seal(key.expose().as_bytes(), place).await?;
         let is_first = before.version == 0;
         let version = before.version;
-        let after = before.rotated(BASE64.encode(sealed), now);
+        let after = before.rotated(BASE64.encode(sealed), entry.at);
         let previous_until = after.keys.get(1).and_then(|key| key.until);
         let row = to_row(&Key::signing(owner.app, owner.integration), &after)?;
         let put = Put::builder().table_name(&self.table).set_item(Some(row));
@@ -108,11 +106,8 @@ impl Store {
         };
         let put = put.build().map_err(Error::unavailable("TransactWriteItems"))?;
         let owned = if is_first { self.switch_signing_on(owner)? } else { self.while_it_exists(owner)? };
-        let members = [
-            TransactWriteItem::builder().put(put).build(),
-            owned,
-            self.audit_member(Log::App(owner.app), &who.granted(now, entropy))?,
-        ];
+        let members =
+            [TransactWriteItem::builder().put(put).build(), owned, self.audit_member(Log::App(owner.app), entry)?];
         Ok(match self.transact(members).await? {
             None => Written::Done(Rotated { key, previous_until }),
             Some(Refused::Condition(1)) => Written::Missing,

@@ -40,6 +40,7 @@ pub(super) fn all() -> Vec<Operation> {
     all.extend(secrets());
     all.extend(deliveries());
     all.extend(operators());
+    all.extend(audit());
     all
 }
 
@@ -168,7 +169,16 @@ fn secrets() -> Vec<Operation> {
         .takes::<shapes::Nothing>()
         .creates::<shapes::SigningKey>()
         .may_conflict(),
-        get("/apps/{appId}/audit", "listAudit", Viewer, "List the audit log, newest first")
+    ]
+}
+
+fn audit() -> Vec<Operation> {
+    vec![
+        get("/apps/{appId}/audit", "listAudit", Viewer, "List an app's audit log, newest first")
+            .notes("Every change of the app and of what belongs to it, and every try that a role did not allow.")
+            .lists::<shapes::AuditEntry>(),
+        get("/audit", "listDeploymentAudit", Admin, "List the deployment's audit log, newest first")
+            .notes("Operators, their console sessions, and apps that came and went.")
             .lists::<shapes::AuditEntry>(),
     ]
 }

@@ -411,7 +411,12 @@ pub(super) struct IntegrationDraft {
 pub(super) struct IntegrationPatch {
     #[schema(required = false, min_length = 1, max_length = 100)]
     name: String,
-    #[schema(required = false, pattern = "^[Hh][Tt][Tt][Pp][Ss]?://", max_length = 2048, examples("https://example.com/events"))]
+    #[schema(
+        required = false,
+        pattern = "^[Hh][Tt][Tt][Pp][Ss]?://",
+        max_length = 2048,
+        examples("https://example.com/events")
+    )]
     url: String,
     /// `null`: none.
     events: Option<Vec<EventName>>,
