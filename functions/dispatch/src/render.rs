@@ -42,7 +42,7 @@ struct Held {
 
 impl Keeper {
     pub(crate) fn open(store: Store, vault: Vault, fresh_for: Duration) -> Self {
-        Self { store, vault: vault.remembering(), held: Fresh::new(fresh_for) }
+        Self { store, vault: vault.remembering(), held: Fresh::new(fresh_for).never_stale() }
     }
 
     /// The request that an integration asks for at this moment.
@@ -131,6 +131,10 @@ impl Ready {
 const MASK: &[u8] = b"[redacted]";
 /// A body may break off within a secret: this many of its first bytes are recognised.
 const SHORTEST_BEGINNING: usize = 4;
+/// Bytes of one escaped byte at most.
+const LONGEST_ESCAPE: usize = 8;
+/// Letters and digits in a row that are a secret's own. No escape changes them, however often it is applied.
+const RUN: usize = 12;
 
 /// Finds secrets in what a receiver sent back.
 struct Redactor {
@@ -149,6 +153,8 @@ impl Redactor {
         for value in values.values() {
             let bytes = value.expose().as_bytes();
             needles.push(Zeroizing::new(bytes.to_vec()));
+            let runs = bytes.split(|byte| !byte.is_ascii_alphanumeric()).filter(|run| run.len() >= RUN);
+            needles.extend(runs.map(|run| Zeroizing::new(run.to_vec())));
             needles.push(Zeroizing::new(STANDARD.encode(bytes).into_bytes()));
             needles.push(Zeroizing::new(hex(bytes, b"0123456789abcdef")));
             needles.push(Zeroizing::new(hex(bytes, b"0123456789ABCDEF")));
@@ -198,11 +204,18 @@ fn mark(needle: &[u8], read: &[u8], places: &[usize], hidden: &mut [bool]) {
         let left = &read[at..];
         if left.starts_with(needle) {
             hidden[places[at]..places[at + needle.len()]].fill(true);
-        } else if left.len() >= SHORTEST_BEGINNING && needle.starts_with(left) {
+        } else if breaks_off(needle, left) {
             hidden[places[at]..].fill(true);
         }
         at += 1;
     }
+}
+
+/// Whether a body's last bytes are the beginning of `needle`, perhaps with half an escape after it.
+fn breaks_off(needle: &[u8], left: &[u8]) -> bool {
+    let begins = |left: &[u8]| left.len() >= SHORTEST_BEGINNING && needle.starts_with(left);
+    let escape = left.iter().rposition(|byte| matches!(byte, b'%' | b'\\' | b'&'));
+    begins(left) || escape.is_some_and(|at| left.len() - at <= LONGEST_ESCAPE && begins(&left[..at]))
 }
 
 /// A body's bytes as one reading has them, and the place in the body at which each begins; one more for its end.
@@ -309,6 +322,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_long_enough_to_be_known_is_found_in_any_escape() {
+        let secret = "0123456789ab\"&cdefghijklmn";
+        for written in ["0123456789ab%2522%2526cdefghijklmn", r#"0123456789ab\\\"&amp;amp;cdefghijklmn"#] {
+            let shown = redact(&[secret], written.as_bytes());
+            assert!(shown.starts_with("[redacted]") && shown.ends_with("[redacted]") && shown.len() < 40, "{shown}");
+        }
+    }
+
+    #[test]
     fn the_rest_stays() {
         assert_eq!(redact(&[], b"all of it \xc3\xa9"), "all of it é");
         assert_eq!(redact(&["s3cret"], b"s3cre t s3 &amp; %41 \\u0041 s3c"), "s3cre t s3 &amp; %41 \\u0041 s3c");
@@ -321,5 +343,12 @@ mod tests {
     fn a_body_that_breaks_off_within_a_secret_shows_no_beginning_of_it() {
         assert_eq!(redact(&["s3cret-value"], b"you sent s3cret-val"), "you sent [redacted]");
         assert_eq!(redact(&["a/b/c/d/e"], b"you sent a%2Fb%2Fc"), "you sent [redacted]");
+        for rest in ["", "%", "%2", "\\", "\\u00", "&", "&#4"] {
+            assert_eq!(
+                redact(&["a/b/c/d/e"], format!("you sent a/b/c{rest}").as_bytes()),
+                "you sent [redacted]",
+                "{rest}"
+            );
+        }
     }
 }
