@@ -26,8 +26,9 @@ use embedded::{Config, Embedded};
 use serde_json::json;
 use store::{
     Aws, Endpoints, Store,
-    breakers::{Life, Tally},
+    breakers::Life,
     provision::{self, TableSpec},
+    statistics::Tally,
 };
 
 /// Small, fast, and the same everywhere: SplitMix64.

@@ -21,9 +21,9 @@ use edge::{
 use http::StatusCode;
 use serde::Serialize;
 use store::{
-    breakers::SuccessRate,
     integrations::{Change as Written, MAX_INTEGRATIONS, Stored},
     secrets::Owner,
+    statistics::SuccessRate,
 };
 
 use crate::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::{extract::State as Extract, response::Response};
 use domain::{
     context::Context,
-    delivery::{Attempt, DUE_VERSION, Due, Status},
+    delivery::{Attempt, Due, Status},
     event::{Event, EventName},
     id::{DeliveryId, EventId, SessionId},
 };
@@ -62,7 +62,6 @@ pub(crate) async fn test(
     let made_up = json!({"id": event, "name": name, "data": sample(name), "timestamp": now});
     let envelope = Event::parse(&made_up).map_err(|_| Problem::server_error("the sample event is wrong"))?;
     let due = Due {
-        v: DUE_VERSION,
         delivery: DeliveryId::derive(session, event, integration.id),
         app: app.id,
         integration: integration.id,

@@ -14,7 +14,7 @@ use domain::{
 use edge::{chance, clock};
 use store::{breakers::Life, deliveries::Claim, integrations::Stored};
 
-use crate::{State, http::failed};
+use crate::{State, http::failed, notice::Notice};
 
 /// Why a message must come back: we were unable. What a receiver does is an outcome, not an error.
 #[derive(Debug, thiserror::Error)]
@@ -71,20 +71,17 @@ pub(crate) async fn handle(state: &State, message: &SqsMessage) -> Result<(), Un
     let attempt = Attempt::record(due.attempt, at, &outcome);
     let recorded = match (verdict, outcome.error) {
         (Verdict::Failed, Some(error)) if !due.test && breaker::blames_receiver(error) => {
-            fail(state, &claim, &attempt, life, Pause::demanded(&outcome), ended).await?
-        }
-        (Verdict::Delivered, _) if !due.test => {
-            // At once: the shorter the time until it is recorded, the rarer a crash that posts twice. That the count stays
-            // is no reason to post once more.
-            let counted = state.tally.delivered(life, ended);
-            let (counted, recorded) = tokio::join!(counted, state.store.record(&claim, &attempt, verdict, next_at));
-            if let Err(error) = counted {
-                tracing::warn!(app = %due.app, integration = %due.integration, %error, "breaker.not_reset");
-            }
-            recorded?
+            fail(state, &claim, &attempt, (life, &integration.name), Pause::demanded(&outcome), ended).await?
         }
         _ => state.store.record(&claim, &attempt, verdict, next_at).await?,
     };
+    // Only now: the sooner it was recorded, the rarer a crash that posts it once more.
+    if verdict == Verdict::Delivered && !due.test {
+        // That the count stays, or the statistics lack one, is no reason to post once more.
+        if let Err(error) = state.tally.delivered(life, ended).await {
+            tracing::warn!(app = %due.app, integration = %due.integration, %error, "breaker.not_reset");
+        }
+    }
     if verdict != Verdict::Delivered {
         // Another instance may have paused it: the next attempt looks.
         state.forget(due.app, due.integration);
@@ -120,7 +117,7 @@ async fn fail(
     state: &State,
     claim: &Claim,
     attempt: &Attempt,
-    life: Life,
+    (life, name): (Life, &str),
     pause: Option<Pause>,
     now: Timestamp,
 ) -> Result<Result<(), Refused>, Unable> {
@@ -136,9 +133,7 @@ async fn fail(
             }
         }
         Effect::Paused(pause) => {
-            tracing::warn!(
-                app = %life.app, integration = %life.integration, reason = pause.reason(), "integration.paused"
-            );
+            state.notices.tell(Notice::paused(now, (life.app, life.integration), name, pause));
         }
     }
     Ok(Ok(()))

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
     event::{Envelope, EventName},
@@ -13,8 +13,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// Format of [`Due`] on the queue. A reader refuses a newer one, so that its message waits for a newer reader.
-pub const DUE_VERSION: u8 = 1;
+/// Newest format of [`Due`] on the queue. A reader refuses a newer one, so that its message waits for a newer reader.
+///
+/// 1: an event's own attempts. 2: also names its round, that round's first attempt, or that it is a test. What version 1
+/// can say is written as version 1, so functions of both versions may run side by side while a deployment lasts.
+pub const DUE_VERSION: u8 = 2;
 /// Bytes of an envelope at most.
 pub const MAX_BODY: usize = 64 * 1024;
 /// Bytes of an answer that are kept for the log.
@@ -24,12 +27,10 @@ const CLAIM_MARGIN: Duration = Duration::from_secs(5);
 /// Days a delivery is kept when the app says nothing else.
 pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The message that says: attempt this.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The message that says: attempt this. It is written with the lowest version that can say it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Due {
-    /// [`DUE_VERSION`].
-    pub v: u8,
     /// The delivery.
     pub delivery: DeliveryId,
     /// The app it belongs to.
@@ -43,13 +44,13 @@ pub struct Due {
     /// Which attempt is due, from 1.
     pub attempt: u32,
     /// Which round of attempts it belongs to: 1 is the event's own, every resend begins another.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "one")]
     pub round: u32,
     /// The number of its round's first attempt. Numbers go on over rounds.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[serde(default = "one")]
     pub first: u32,
     /// Whether an operator only tries the integration: one attempt, whatever the integration's status, counted nowhere.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub test: bool,
 }
 
@@ -57,9 +58,24 @@ fn one() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_one(number: &u32) -> bool {
-    *number == 1
+impl Serialize for Due {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let version = self.version();
+        let mut message = serializer.serialize_struct("Due", if version == 1 { 7 } else { 10 })?;
+        message.serialize_field("v", &version)?;
+        message.serialize_field("delivery", &self.delivery)?;
+        message.serialize_field("app", &self.app)?;
+        message.serialize_field("integration", &self.integration)?;
+        message.serialize_field("envelope", &self.envelope)?;
+        message.serialize_field("acceptedAt", &self.accepted_at)?;
+        message.serialize_field("attempt", &self.attempt)?;
+        if version > 1 {
+            message.serialize_field("round", &self.round)?;
+            message.serialize_field("first", &self.first)?;
+            message.serialize_field("test", &self.test)?;
+        }
+        message.end()
+    }
 }
 
 impl Due {
@@ -75,7 +91,6 @@ impl Due {
             .iter()
             .filter(|integration| integration.hears(envelope.name))
             .map(|integration| Self {
-                v: DUE_VERSION,
                 delivery: DeliveryId::derive(session, envelope.id, integration.id),
                 app,
                 integration: integration.id,
@@ -87,6 +102,11 @@ impl Due {
                 test: false,
             })
             .collect()
+    }
+
+    /// The lowest version that can say this.
+    fn version(&self) -> u8 {
+        if self.round == 1 && self.first == 1 && !self.test { 1 } else { DUE_VERSION }
     }
 
     /// The message for the attempt after this one.
@@ -387,15 +407,36 @@ mod tests {
         assert_eq!(slow.judge(&due(1, 1), &BTreeSet::new()), Verdict::Failed);
     }
 
+    /// What the first version wrote, byte for byte.
+    const FIRST: &str = concat!(
+        r#"{"v":1,"delivery":"dlv_00000000019zzx8t5wwgga8j6x","app":"app_00000000010c1g60r30c1g60r3","integration":"int_0000000001081040g2081040g2","#,
+        r#""envelope":{"id":"evt_0000000001040g2081040g2081","name":"widget_loaded","data":{},"timestamp":"1970-01-01T00:00:00.001Z"},"#,
+        r#""acceptedAt":"1970-01-01T00:00:00.001Z","attempt":2}"#
+    );
+
     #[test]
     fn messages_of_before_are_read_and_plain_ones_stay_as_they_were() {
         let plain = due(1, 2);
         assert_eq!((plain.round, plain.first, plain.test, plain.attempt_in_round()), (1, 1, false, 2));
-        let written = serde_json::to_value(&plain).expect("JSON");
-        assert!(["round", "first", "test"].iter().all(|name| written.get(name).is_none()), "{written}");
-        let resent = Due { round: 2, first: 4, attempt: 5, ..plain };
-        let read: Due = serde_json::from_value(serde_json::to_value(&resent).expect("JSON")).expect("a message");
-        assert_eq!((read.attempt_in_round(), read), (2, resent));
+        assert_eq!(serde_json::to_string(&plain).expect("JSON"), FIRST);
+        assert_eq!(serde_json::from_str::<Due>(FIRST).expect("a message"), plain);
+    }
+
+    #[test]
+    fn what_the_first_version_cannot_say_is_not_for_its_readers() {
+        let plain = due(1, 2);
+        for other in [
+            Due { round: 2, first: 4, attempt: 5, ..plain.clone() },
+            Due { round: 2, ..plain.clone() },
+            Due { first: 2, ..plain.clone() },
+            Due { test: true, ..plain },
+        ] {
+            let written = serde_json::to_value(&other).expect("JSON");
+            // A reader of the first version refuses what is above 1.
+            assert_eq!(written["v"], 2, "{written}");
+            assert_eq!(serde_json::from_value::<Due>(written).expect("a message"), other);
+            assert_eq!(serde_json::to_value(other.next()).expect("JSON")["v"], 2);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    delivery::{DUE_VERSION, Delivery, Due, RETENTION, Status},
+    delivery::{Delivery, Due, RETENTION, Status},
     event::Envelope,
     id::{AppId, DeliveryId, IntegrationId},
     time::Timestamp,
@@ -71,7 +71,6 @@ impl Whole {
     /// When the stored envelope cannot be read.
     pub fn again(&self, app: AppId) -> Result<Due, Error> {
         Ok(Due {
-            v: DUE_VERSION,
             delivery: self.delivery.id,
             app,
             integration: self.delivery.integration_id,

@@ -1,4 +1,5 @@
-//! Values held for a few seconds: most requests then cost no read of the table, and none fails while it is away.
+//! Values held for a few seconds: most requests then cost no read of the table, and, where an old value will do, none
+//! fails while it is away.
 
 use std::{
     collections::HashMap,
@@ -19,22 +20,30 @@ const STALE_FOR: Duration = Duration::from_secs(15 * 60);
 /// Remembers what was read. Cheap to clone.
 pub struct Fresh<K, V> {
     fresh_for: Duration,
+    stale_for: Duration,
     held: Arc<Mutex<HashMap<K, (V, Timestamp)>>>,
 }
 
 impl<K, V> Clone for Fresh<K, V> {
     fn clone(&self) -> Self {
-        Self { fresh_for: self.fresh_for, held: self.held.clone() }
+        Self { fresh_for: self.fresh_for, stale_for: self.stale_for, held: self.held.clone() }
     }
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Fresh<K, V> {
     /// Holds values for this long. A change elsewhere shows after it at the latest.
     pub fn new(fresh_for: Duration) -> Self {
-        Self { fresh_for, held: Arc::default() }
+        Self { fresh_for, stale_for: STALE_FOR, held: Arc::default() }
     }
 
-    /// The value at hand, or what `read` gives; when that fails, the old value, up to a quarter of an hour.
+    /// The same, for what must not be decided by an old value: while the table is away there is none.
+    #[must_use]
+    pub fn never_stale(self) -> Self {
+        Self { stale_for: Duration::ZERO, ..self }
+    }
+
+    /// The value at hand, or what `read` gives; when that fails, the old value, up to a quarter of an hour, unless it
+    /// must [never be stale](Self::never_stale).
     ///
     /// # Errors
     /// When it cannot be read and none is held.
@@ -46,7 +55,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Fresh<K, V> {
         if let Some((value, _)) = held.as_ref().filter(|(_, read_at)| now.since(*read_at) < self.fresh_for) {
             return Ok(value.clone());
         }
-        match (read.await, held.filter(|(_, read_at)| now.since(*read_at) < STALE_FOR)) {
+        match (read.await, held.filter(|(_, read_at)| now.since(*read_at) < self.stale_for)) {
             (Ok(value), _) => {
                 self.keep(key, value.clone(), now);
                 Ok(value)
@@ -100,6 +109,16 @@ mod tests {
         assert!(fresh.get(1, at(4 + 900), async { Err(away()) }).await.is_err());
         fresh.forget(&1);
         assert_eq!(fresh.get(1, at(5), async { Ok(40) }).await.expect("read"), 40);
+    }
+
+    #[tokio::test]
+    async fn what_must_never_be_stale_fails_with_the_table() {
+        let fresh: Fresh<u8, u8> = Fresh::new(Duration::from_secs(3)).never_stale();
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        assert_eq!(fresh.get(1, at(0), async { Ok(10) }).await.expect("read"), 10);
+        assert_eq!(fresh.get(1, at(2), async { Err(away()) }).await.expect("held"), 10);
+        assert!(fresh.get(1, at(3), async { Err(away()) }).await.is_err());
+        assert_eq!(fresh.get(1, at(3), async { Ok(20) }).await.expect("read"), 20);
     }
 
     #[tokio::test]

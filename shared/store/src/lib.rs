@@ -20,6 +20,7 @@ pub mod queue;
 mod seal;
 pub mod secrets;
 pub mod signing_keys;
+pub mod statistics;
 mod table;
 pub mod token_keys;
 mod transaction;
