@@ -2,6 +2,9 @@
 //! refused with `unavailable`, so that the widget tells its visitor the truth.
 
 pub mod browser;
+pub mod call;
+pub mod codes;
+pub mod control;
 pub mod sip;
 
 use std::sync::Arc;

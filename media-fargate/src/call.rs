@@ -1,0 +1,1139 @@
+//! One call, as a state machine without sockets and clocks: what happened goes in with its time, what to do comes out.
+//!
+//! A call has two sides, each with a life of its own, and an end. The *browser* connects, is lost, connects again and
+//! closes. The *trunk* dials, rings, answers and is over. The end is decided once, by whoever comes first; from then on
+//! nothing counts but to leave both sides properly: CANCEL or BYE on the trunk, a word to the widget. [`State`] is what
+//! the three look like together.
+//!
+//! Time is data, too: [`Call::deadline`] says when the call next wants a [`Input::Tick`]; each [`Timer`] is one row of
+//! one table. So every call ends, even when nobody ever says anything again.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    codes::{ErrorCode, Reason},
+    control::{self, Digits, FromWidget, ToWidget},
+};
+
+/// From the start until the browser's media is connected: ICE and DTLS.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// From the INVITE until an answer.
+pub const RING_LIMIT: Duration = Duration::from_secs(60);
+/// Without a packet from a side that should send.
+pub const MEDIA_LIMIT: Duration = Duration::from_secs(20);
+/// From losing the browser to giving it up. ICE sees the loss after about 4 s, and a dead browser's call is to be over
+/// after 35.
+pub const RECONNECT_LIMIT: Duration = Duration::from_secs(25);
+/// From the start, whatever happens (contract section 3, "Limits").
+pub const CALL_LIMIT: Duration = Duration::from_secs(60 * 60);
+/// From the end until the browser is closed, unless it closes itself: the last word must reach the widget first.
+pub const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+/// From the end until the trunk is given up: 64·T1, when SIP itself gives up a transaction (RFC 3261, section 17).
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(32);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// On the browser's side.
+    Browser(Browser),
+    /// On the trunk's side.
+    Trunk(Trunk),
+    /// The widget said something on the channel `control`.
+    Widget(FromWidget),
+    /// The widget asked by HTTP to end the call.
+    Delete,
+    /// A packet of audio came from a side. Once a second and side is often enough.
+    Media(Leg),
+    /// This server is to stop.
+    Drain,
+    /// Time passed.
+    Tick,
+}
+
+/// What happened on the browser's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Browser {
+    /// ICE and DTLS are up, for the first time or again.
+    Connected,
+    /// Its checks are not answered at present.
+    Disconnected,
+    /// The connection cannot be saved.
+    Failed,
+    /// The browser closed the connection.
+    Closed,
+}
+
+/// What happened on the trunk's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trunk {
+    /// The INVITE arrived: 100, or any other provisional answer that says no more.
+    Trying,
+    /// 180.
+    Ringing,
+    /// 183 with a description: audio flows before the answer.
+    Early,
+    /// 200, acknowledged by the leg.
+    Answered,
+    /// The far side put us on hold.
+    Held,
+    /// The far side took us back from hold.
+    Resumed,
+    /// A final answer of 300 or more; no retry is left.
+    Rejected(u16),
+    /// The far side hung up.
+    Bye,
+    /// The leg broke and is over, nothing is to be sent: no way to the provider, no answer at all, a dead dialog.
+    Failed,
+    /// The leg is over after our [`Output::Bye`] or [`Output::Cancel`].
+    Over,
+}
+
+/// A side of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// WebRTC, towards the visitor.
+    Browser,
+    /// SIP, towards the contact centre.
+    Trunk,
+}
+
+/// What to do. In the order given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Call the contact centre.
+    SendInvite,
+    /// Take the INVITE back.
+    Cancel,
+    /// Hang up on the trunk.
+    Bye,
+    /// Put the contact centre on hold (re-INVITE), or take it back.
+    Hold(bool),
+    /// Press keys towards the contact centre.
+    Digits(Digits),
+    /// Say this on the channel `control`.
+    ToWidget(ToWidget),
+    /// Let audio flow between the sides.
+    StartRelay,
+    /// Let it flow no more.
+    StopRelay,
+    /// Close the connection to the browser.
+    CloseBrowser,
+    /// Keep this in the call's row.
+    WriteRow(Row),
+    /// Report the end to page, code and integrations: once per call.
+    Emit(End),
+    /// Nothing comes any more; everything the call held can go.
+    Ended,
+}
+
+/// What the call's row learns. Times are since the visitor started the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// Somebody answered.
+    Answered {
+        /// When.
+        after: Duration,
+    },
+    /// It is over.
+    Ended {
+        /// How.
+        end: End,
+        /// When somebody had answered, if at all.
+        answered: Option<Duration>,
+        /// The final SIP status other than success, if there was one.
+        status: Option<u16>,
+    },
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// `call_ended`.
+    Hangup {
+        /// Whole seconds since the visitor started the call.
+        duration: u64,
+        /// Who hung up.
+        reason: Reason,
+    },
+    /// `call_error`.
+    Error {
+        /// Whole seconds since the visitor started the call.
+        duration: u64,
+        /// Why.
+        code: ErrorCode,
+    },
+}
+
+impl End {
+    /// Whole seconds since the visitor started the call.
+    pub fn duration(self) -> u64 {
+        let (Self::Hangup { duration, .. } | Self::Error { duration, .. }) = self;
+        duration
+    }
+
+    fn for_widget(self) -> ToWidget {
+        ToWidget::Ended(match self {
+            Self::Hangup { reason, .. } => control::Ended::Hangup { reason },
+            Self::Error { code, .. } => control::Ended::Error { error_code: code },
+        })
+    }
+}
+
+/// What a call looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The browser's media is coming up.
+    Connecting,
+    /// The INVITE is out.
+    Dialling,
+    /// The contact centre rings.
+    Ringing,
+    /// It sends audio before it answers.
+    EarlyMedia,
+    /// Both sides talk.
+    Connected,
+    /// The browser was there, and is lost for the moment. The trunk's side goes on.
+    Reconnecting,
+    /// The end is decided; the sides are being left.
+    Ending,
+    /// Over.
+    Ended(End),
+}
+
+/// The browser's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BrowserSide {
+    Connecting,
+    Up,
+    Lost,
+    Closed,
+}
+
+/// The trunk's side. Ordered: while a call lives, it only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TrunkSide {
+    /// No INVITE was sent.
+    Idle,
+    /// An INVITE, and no answer of any kind: it must not be cancelled yet (RFC 3261, section 9.1).
+    Sent,
+    Dialling,
+    Ringing,
+    Early,
+    Answered,
+    /// To be cancelled as soon as that is allowed.
+    CancelWanted,
+    /// Cancelled. A 200 may have crossed the CANCEL.
+    Cancelled,
+    /// Our BYE is on its way.
+    Leaving,
+    Over,
+}
+
+/// Why a call wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Connect,
+    Ring,
+    BrowserMedia,
+    TrunkMedia,
+    Reconnect,
+    Call,
+    Farewell,
+    Leave,
+}
+
+/// One moment at most per [`Timer`].
+#[derive(Clone, Debug, Default)]
+struct Timers([Option<Instant>; 8]);
+
+impl Timers {
+    const ALL: [Timer; 8] = [
+        Timer::Connect,
+        Timer::Ring,
+        Timer::BrowserMedia,
+        Timer::TrunkMedia,
+        Timer::Reconnect,
+        Timer::Call,
+        Timer::Farewell,
+        Timer::Leave,
+    ];
+
+    fn set(&mut self, timer: Timer, at: Instant) {
+        self.0[timer as usize] = Some(at);
+    }
+
+    fn clear(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    /// The earliest, and which it is.
+    fn next(&self) -> Option<(Instant, Timer)> {
+        let set = Self::ALL.into_iter().filter_map(|timer| Some((self.0[timer as usize]?, timer)));
+        set.min_by_key(|(at, _)| *at)
+    }
+
+    /// The earliest that is due, which is then no longer set.
+    fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        let (_, timer) = self.next().filter(|(at, _)| *at <= now)?;
+        self.clear(timer);
+        Some(timer)
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    started: Instant,
+    browser: BrowserSide,
+    trunk: TrunkSide,
+    /// Decided once.
+    end: Option<End>,
+    answered: Option<Duration>,
+    status: Option<u16>,
+    relaying: bool,
+    /// We put the contact centre on hold.
+    holding: bool,
+    /// It put us on hold.
+    held: bool,
+    finished: bool,
+    timers: Timers,
+    outputs: Vec<Output>,
+}
+
+impl Call {
+    /// A call whose visitor started it at `started` and whose browser has our answer.
+    pub fn new(started: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Connect, started + CONNECT_LIMIT);
+        timers.set(Timer::Call, started + CALL_LIMIT);
+        Self {
+            started,
+            browser: BrowserSide::Connecting,
+            trunk: TrunkSide::Idle,
+            end: None,
+            answered: None,
+            status: None,
+            relaying: false,
+            holding: false,
+            held: false,
+            finished: false,
+            timers,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// What happened at `now`, and what to do about it. Timers that are due by then go first: an answer that comes after
+    /// the time to answer is late, however late the driver is.
+    #[must_use]
+    pub fn input(&mut self, input: Input, now: Instant) -> Vec<Output> {
+        while let Some(timer) = self.timers.take_due(now) {
+            self.expired(timer, now);
+        }
+        if !self.finished {
+            self.happened(input, now);
+        }
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// When the call wants the next [`Input::Tick`]; `None`: never again, it has ended.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.next().map(|(at, _)| at)
+    }
+
+    /// What it looks like.
+    pub fn state(&self) -> State {
+        match (self.end, self.browser, self.trunk) {
+            (Some(end), ..) if self.finished => State::Ended(end),
+            (Some(_), ..) => State::Ending,
+            (None, BrowserSide::Connecting, _) => State::Connecting,
+            (None, BrowserSide::Lost | BrowserSide::Closed, _) => State::Reconnecting,
+            (None, BrowserSide::Up, TrunkSide::Ringing) => State::Ringing,
+            (None, BrowserSide::Up, TrunkSide::Early) => State::EarlyMedia,
+            (None, BrowserSide::Up, TrunkSide::Answered) => State::Connected,
+            (None, BrowserSide::Up, _) => State::Dialling,
+        }
+    }
+
+    fn happened(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Browser(event) => self.browser_event(event, now),
+            Input::Trunk(event) => self.trunk_event(event, now),
+            Input::Widget(FromWidget::HangUp) | Input::Delete => self.hang_up(Reason::UserHangup, now),
+            Input::Widget(FromWidget::Hold(on)) => self.hold(on, now),
+            Input::Widget(FromWidget::Digits(digits)) => self.press(digits),
+            Input::Media(leg) => self.heard(leg, now),
+            Input::Drain => self.fail(ErrorCode::Internal, now),
+            Input::Tick => {}
+        }
+    }
+
+    fn expired(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Connect => self.fail(ErrorCode::NetworkUnreachable, now),
+            Timer::Ring => self.fail(ErrorCode::NoAnswer, now),
+            Timer::BrowserMedia | Timer::Reconnect => self.fail(ErrorCode::MediaFailed, now),
+            Timer::TrunkMedia => self.fail(ErrorCode::NoAudio, now),
+            Timer::Call => self.fail(ErrorCode::CallLimit, now),
+            Timer::Farewell => self.close_browser(),
+            Timer::Leave => self.trunk_over(),
+        }
+    }
+
+    // The browser's side.
+
+    fn browser_event(&mut self, event: Browser, now: Instant) {
+        match (event, self.browser) {
+            (Browser::Connected, BrowserSide::Connecting) => self.browser_connected(now),
+            (Browser::Connected, BrowserSide::Lost) => self.browser_back(now),
+            (Browser::Disconnected, BrowserSide::Up) => self.browser_lost(now),
+            (Browser::Failed, BrowserSide::Connecting) => self.fail(ErrorCode::NetworkUnreachable, now),
+            (Browser::Failed, BrowserSide::Up | BrowserSide::Lost) => self.fail(ErrorCode::MediaFailed, now),
+            (Browser::Closed, BrowserSide::Connecting | BrowserSide::Up | BrowserSide::Lost) => {
+                // A page that goes away closes its connection. Nobody is left to be told.
+                self.close_browser();
+                self.hang_up(Reason::UserHangup, now);
+            }
+            (Browser::Connected | Browser::Disconnected, _)
+            | (Browser::Failed | Browser::Closed, BrowserSide::Closed) => {}
+        }
+    }
+
+    /// Only now is the contact centre called: a visitor whose media cannot come through makes no telephone ring.
+    fn browser_connected(&mut self, now: Instant) {
+        if self.end.is_some() {
+            return;
+        }
+        self.browser = BrowserSide::Up;
+        self.timers.clear(Timer::Connect);
+        self.trunk = TrunkSide::Sent;
+        self.timers.set(Timer::Ring, now + RING_LIMIT);
+        self.outputs.push(Output::SendInvite);
+    }
+
+    fn browser_lost(&mut self, now: Instant) {
+        self.browser = BrowserSide::Lost;
+        if self.end.is_none() {
+            self.timers.set(Timer::Reconnect, now + RECONNECT_LIMIT);
+            self.watch_media(now);
+        }
+    }
+
+    fn browser_back(&mut self, now: Instant) {
+        self.browser = BrowserSide::Up;
+        self.timers.clear(Timer::Reconnect);
+        self.watch_media(now);
+    }
+
+    fn close_browser(&mut self) {
+        self.timers.clear(Timer::Farewell);
+        if self.browser != BrowserSide::Closed {
+            self.browser = BrowserSide::Closed;
+            self.outputs.push(Output::CloseBrowser);
+            self.finish();
+        }
+    }
+
+    // The trunk's side.
+
+    fn trunk_event(&mut self, event: Trunk, now: Instant) {
+        if self.trunk == TrunkSide::Idle || self.trunk == TrunkSide::Over {
+            return;
+        }
+        match event {
+            Trunk::Trying => self.progress(TrunkSide::Dialling),
+            Trunk::Ringing => self.progress(TrunkSide::Ringing),
+            Trunk::Early => self.progress(TrunkSide::Early),
+            Trunk::Answered => self.picked_up(now),
+            Trunk::Held => self.set_held(true, now),
+            Trunk::Resumed => self.set_held(false, now),
+            Trunk::Rejected(status) => self.rejected(status, now),
+            Trunk::Bye | Trunk::Over if self.trunk >= TrunkSide::Answered => {
+                self.trunk_over();
+                self.hang_up(Reason::RemoteHangup, now);
+            }
+            Trunk::Bye | Trunk::Over | Trunk::Failed => {
+                self.trunk_over();
+                self.fail(ErrorCode::DestinationUnavailable, now);
+            }
+        }
+    }
+
+    /// A provisional answer. Later ones that say less (180 after 183) change nothing.
+    fn progress(&mut self, to: TrunkSide) {
+        if self.trunk == TrunkSide::CancelWanted {
+            self.trunk = TrunkSide::Cancelled;
+            self.outputs.push(Output::Cancel);
+        }
+        if self.trunk >= to {
+            return;
+        }
+        self.trunk = to;
+        match to {
+            TrunkSide::Ringing => self.outputs.push(Output::ToWidget(ToWidget::Ringing)),
+            TrunkSide::Early => {
+                self.start_relay();
+                self.outputs.push(Output::ToWidget(ToWidget::Early));
+            }
+            _ => {}
+        }
+    }
+
+    fn picked_up(&mut self, now: Instant) {
+        match self.trunk {
+            TrunkSide::CancelWanted | TrunkSide::Cancelled => {
+                // It crossed our CANCEL: the call exists at the far side, so it is hung up (RFC 3261, section 15).
+                self.trunk = TrunkSide::Leaving;
+                self.outputs.push(Output::Bye);
+            }
+            earlier if earlier < TrunkSide::Answered => {
+                let after = self.since_start(now);
+                self.trunk = TrunkSide::Answered;
+                self.answered = Some(after);
+                self.timers.clear(Timer::Ring);
+                self.start_relay();
+                self.watch_media(now);
+                self.outputs.push(Output::ToWidget(ToWidget::Answered));
+                self.outputs.push(Output::WriteRow(Row::Answered { after }));
+            }
+            _ => {}
+        }
+    }
+
+    fn rejected(&mut self, status: u16, now: Instant) {
+        match self.trunk {
+            // What is rejected here is no INVITE that starts a call.
+            TrunkSide::Answered | TrunkSide::Leaving => {}
+            TrunkSide::CancelWanted | TrunkSide::Cancelled => self.trunk_over(),
+            _ => {
+                self.status = Some(status);
+                self.trunk_over();
+                self.fail(ErrorCode::of_status(status), now);
+            }
+        }
+    }
+
+    fn trunk_over(&mut self) {
+        self.timers.clear(Timer::Leave);
+        if self.trunk != TrunkSide::Over {
+            self.trunk = TrunkSide::Over;
+            self.finish();
+        }
+    }
+
+    /// Leaves the trunk in the way its state asks for.
+    fn leave_trunk(&mut self, now: Instant) {
+        match self.trunk {
+            TrunkSide::Sent => self.trunk = TrunkSide::CancelWanted,
+            TrunkSide::Dialling | TrunkSide::Ringing | TrunkSide::Early => {
+                self.trunk = TrunkSide::Cancelled;
+                self.outputs.push(Output::Cancel);
+            }
+            TrunkSide::Answered => {
+                self.trunk = TrunkSide::Leaving;
+                self.outputs.push(Output::Bye);
+            }
+            TrunkSide::Idle => self.trunk = TrunkSide::Over,
+            TrunkSide::CancelWanted | TrunkSide::Cancelled | TrunkSide::Leaving | TrunkSide::Over => {}
+        }
+        if self.trunk != TrunkSide::Over {
+            self.timers.set(Timer::Leave, now + LEAVE_LIMIT);
+        }
+    }
+
+    // Between the sides.
+
+    fn start_relay(&mut self) {
+        if !std::mem::replace(&mut self.relaying, true) {
+            self.outputs.push(Output::StartRelay);
+        }
+    }
+
+    fn hold(&mut self, on: bool, now: Instant) {
+        if self.trunk == TrunkSide::Answered && self.holding != on {
+            self.holding = on;
+            self.watch_media(now);
+            self.outputs.push(Output::Hold(on));
+        }
+    }
+
+    fn set_held(&mut self, on: bool, now: Instant) {
+        if self.trunk == TrunkSide::Answered && self.held != on {
+            self.held = on;
+            self.watch_media(now);
+            self.outputs.push(Output::ToWidget(ToWidget::Held { on }));
+        }
+    }
+
+    /// A menu may want keys before anybody answers.
+    fn press(&mut self, digits: Digits) {
+        if matches!(self.trunk, TrunkSide::Early | TrunkSide::Answered) {
+            self.outputs.push(Output::Digits(digits));
+        }
+    }
+
+    fn heard(&mut self, leg: Leg, now: Instant) {
+        if self.expects_media(leg) {
+            self.timers.set(media_timer(leg), now + MEDIA_LIMIT);
+        }
+    }
+
+    /// Begins to wait for media anew on each side that should send, and waits no more on one that need not.
+    fn watch_media(&mut self, now: Instant) {
+        for leg in [Leg::Browser, Leg::Trunk] {
+            if self.expects_media(leg) {
+                self.timers.set(media_timer(leg), now + MEDIA_LIMIT);
+            } else {
+                self.timers.clear(media_timer(leg));
+            }
+        }
+    }
+
+    /// Both sides send once somebody answered; a contact centre on hold, by us or by itself, may be silent.
+    fn expects_media(&self, leg: Leg) -> bool {
+        self.trunk == TrunkSide::Answered
+            && match leg {
+                Leg::Browser => self.browser == BrowserSide::Up,
+                Leg::Trunk => !self.holding && !self.held,
+            }
+    }
+
+    // The end.
+
+    fn hang_up(&mut self, reason: Reason, now: Instant) {
+        self.decide(End::Hangup { duration: self.since_start(now).as_secs(), reason }, now);
+    }
+
+    fn fail(&mut self, code: ErrorCode, now: Instant) {
+        self.decide(End::Error { duration: self.since_start(now).as_secs(), code }, now);
+    }
+
+    /// The first end counts; whatever wants to end the call afterwards finds it ended.
+    fn decide(&mut self, end: End, now: Instant) {
+        if self.end.is_some() {
+            return;
+        }
+        self.end = Some(end);
+        self.timers = Timers::default();
+        if std::mem::replace(&mut self.relaying, false) {
+            self.outputs.push(Output::StopRelay);
+        }
+        self.leave_trunk(now);
+        self.outputs.push(Output::WriteRow(Row::Ended { end, answered: self.answered, status: self.status }));
+        self.outputs.push(Output::Emit(end));
+        self.leave_browser(end, now);
+        self.finish();
+    }
+
+    /// A browser that can hear is told, and closes by itself or after a moment. The channel repeats what is lost, so one
+    /// that is back in time hears it, too.
+    fn leave_browser(&mut self, end: End, now: Instant) {
+        match self.browser {
+            BrowserSide::Up | BrowserSide::Lost => {
+                self.outputs.push(Output::ToWidget(end.for_widget()));
+                self.timers.set(Timer::Farewell, now + FAREWELL_LIMIT);
+            }
+            BrowserSide::Connecting => self.close_browser(),
+            BrowserSide::Closed => {}
+        }
+    }
+
+    /// Over, when the end is decided and both sides are left.
+    fn finish(&mut self) {
+        let left = self.browser == BrowserSide::Closed && self.trunk == TrunkSide::Over;
+        if self.end.is_some() && left && !std::mem::replace(&mut self.finished, true) {
+            self.outputs.push(Output::Ended);
+        }
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+fn media_timer(leg: Leg) -> Timer {
+    match leg {
+        Leg::Browser => Timer::BrowserMedia,
+        Leg::Trunk => Timer::TrunkMedia,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INPUTS: [(&str, Input); 25] = [
+        ("connected", Input::Browser(Browser::Connected)),
+        ("lost", Input::Browser(Browser::Disconnected)),
+        ("browser-failed", Input::Browser(Browser::Failed)),
+        ("closed", Input::Browser(Browser::Closed)),
+        ("trying", Input::Trunk(Trunk::Trying)),
+        ("ringing", Input::Trunk(Trunk::Ringing)),
+        ("early", Input::Trunk(Trunk::Early)),
+        ("answered", Input::Trunk(Trunk::Answered)),
+        ("held", Input::Trunk(Trunk::Held)),
+        ("resumed", Input::Trunk(Trunk::Resumed)),
+        ("486", Input::Trunk(Trunk::Rejected(486))),
+        ("487", Input::Trunk(Trunk::Rejected(487))),
+        ("503", Input::Trunk(Trunk::Rejected(503))),
+        ("bye", Input::Trunk(Trunk::Bye)),
+        ("trunk-failed", Input::Trunk(Trunk::Failed)),
+        ("over", Input::Trunk(Trunk::Over)),
+        ("hang-up", Input::Widget(FromWidget::HangUp)),
+        ("hold", Input::Widget(FromWidget::Hold(true))),
+        ("unhold", Input::Widget(FromWidget::Hold(false))),
+        ("delete", Input::Delete),
+        ("hear-browser", Input::Media(Leg::Browser)),
+        ("hear-trunk", Input::Media(Leg::Trunk)),
+        ("drain", Input::Drain),
+        ("tick", Input::Tick),
+        ("press", Input::Tick), // Digits are no constant: see `input`.
+    ];
+
+    fn input(word: &str) -> Input {
+        if word == "press" {
+            return Input::Widget(FromWidget::Digits(Digits::new("1#", 100).expect("digits")));
+        }
+        INPUTS.iter().find(|(name, _)| *name == word).map(|(_, input)| input.clone()).expect(word)
+    }
+
+    /// A call that is driven as a driver should: woken at its deadlines, exactly.
+    struct Play {
+        call: Call,
+        start: Instant,
+        /// Milliseconds since the start.
+        now: u64,
+        log: Vec<(u64, Output)>,
+    }
+
+    impl Play {
+        fn new() -> Self {
+            let start = Instant::now();
+            Self { call: Call::new(start), start, now: 0, log: Vec::new() }
+        }
+
+        fn step(&mut self, at: u64, input: Input) {
+            self.now = at;
+            let outputs = self.call.input(input, self.start + Duration::from_millis(at));
+            self.log.extend(outputs.into_iter().map(|output| (at, output)));
+        }
+
+        fn input(&mut self, at: u64, input: Input) {
+            while let Some(due) = self.deadline().filter(|due| *due <= at) {
+                self.step(due, Input::Tick);
+            }
+            self.step(at, input);
+        }
+
+        fn finish(&mut self) {
+            while let Some(due) = self.deadline() {
+                self.step(due.max(self.now), Input::Tick);
+            }
+        }
+
+        fn deadline(&self) -> Option<u64> {
+            let millis = (self.call.deadline()? - self.start).as_millis();
+            Some(u64::try_from(millis).expect("a short call"))
+        }
+
+        fn count(&self, wanted: impl Fn(&Output) -> bool) -> usize {
+            self.log.iter().filter(|(_, output)| wanted(output)).count()
+        }
+
+        fn emitted(&self) -> Option<(u64, End)> {
+            self.log.iter().find_map(|(at, output)| match output {
+                Output::Emit(end) => Some((*at, *end)),
+                _ => None,
+            })
+        }
+    }
+
+    /// Plays a script such as `0 connected, 1.5 ringing` and writes down what came out; `…` at its end plays on to the
+    /// call's own end.
+    fn play(script: &str) -> String {
+        let mut play = Play::new();
+        for line in script.split(", ") {
+            match line.split_once(' ') {
+                None => play.finish(),
+                Some((at, word)) => {
+                    let at = Duration::from_secs_f64(at.parse().expect(line));
+                    play.input(u64::try_from(at.as_millis()).expect("short"), input(word));
+                }
+            }
+        }
+        let words = play
+            .log
+            .iter()
+            .map(|(at, output)| format!("{} {}", Duration::from_millis(*at).as_secs_f64(), word(output)));
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    fn word(output: &Output) -> String {
+        match output {
+            Output::SendInvite => "INVITE".into(),
+            Output::Cancel => "CANCEL".into(),
+            Output::Bye => "BYE".into(),
+            Output::Hold(on) => format!("HOLD {on}"),
+            Output::Digits(digits) => format!("digits {}", digits.chars().collect::<String>()),
+            Output::ToWidget(ToWidget::Ended(_)) => "told".into(),
+            Output::ToWidget(message) => format!("tell {message:?}"),
+            Output::StartRelay => "relay".into(),
+            Output::StopRelay => "stop".into(),
+            Output::CloseBrowser => "close".into(),
+            Output::WriteRow(Row::Answered { after }) => format!("row {}", after.as_secs_f64()),
+            Output::WriteRow(Row::Ended { answered, status, .. }) => {
+                let answered = answered.map_or("-".to_owned(), |after| after.as_secs_f64().to_string());
+                format!("row end {answered} {}", status.unwrap_or(0))
+            }
+            Output::Emit(End::Hangup { duration, reason }) => format!("ended {duration} {reason:?}"),
+            Output::Emit(End::Error { duration, code }) => format!("error {duration} {code:?}"),
+            Output::Ended => "END".into(),
+        }
+    }
+
+    #[track_caller]
+    fn assert_plays(script: &str, expected: &str) {
+        assert_eq!(play(script), expected, "\nof: {script}");
+    }
+
+    #[test]
+    fn a_call_from_tap_to_hang_up() {
+        assert_plays(
+            "0.1 connected, 0.2 trying, 1 ringing, 5.5 answered, 6 hear-browser, 6 hear-trunk, 20 hang-up, 20.1 over, 20.2 closed",
+            "0.1 INVITE, 1 tell Ringing, 5.5 relay, 5.5 tell Answered, 5.5 row 5.5, \
+             20 stop, 20 BYE, 20 row end 5.5 0, 20 ended 20 UserHangup, 20 told, 20.2 close, 20.2 END",
+        );
+        assert_plays(
+            "0 connected, 1 early, 1.1 ringing, 1.2 press, 2 answered, 9.9 bye, …",
+            "0 INVITE, 1 relay, 1 tell Early, 1.2 digits 1#, 2 tell Answered, 2 row 2, \
+             9.9 stop, 9.9 row end 2 0, 9.9 ended 9 RemoteHangup, 9.9 told, 11.9 close, 11.9 END",
+        );
+    }
+
+    #[test]
+    fn the_ways_a_start_fails() {
+        for (script, expected) in [
+            ("…", "15 row end - 0, 15 error 15 NetworkUnreachable, 15 close, 15 END"),
+            ("1 lost, 2 browser-failed, …", "2 row end - 0, 2 error 2 NetworkUnreachable, 2 close, 2 END"),
+            ("3 delete, …", "3 row end - 0, 3 ended 3 UserHangup, 3 close, 3 END"),
+            ("3 closed, …", "3 close, 3 row end - 0, 3 ended 3 UserHangup, 3 END"),
+            ("3 drain, …", "3 row end - 0, 3 error 3 Internal, 3 close, 3 END"),
+            // Nothing of the trunk is possible before the INVITE; a browser that comes after the end comes too late.
+            ("1 answered, 2 bye, 3 delete, 4 connected", "3 row end - 0, 3 ended 3 UserHangup, 3 close, 3 END"),
+            ("1 connected, 2 486, …", "1 INVITE, 2 row end - 486, 2 error 2 Busy, 2 told, 4 close, 4 END"),
+            (
+                "1 connected, 2 ringing, 3 503, 3.5 closed",
+                "1 INVITE, 2 tell Ringing, 3 row end - 503, 3 error 3 DestinationUnavailable, 3 told, 3.5 close, 3.5 END",
+            ),
+            (
+                "1 connected, 2 trunk-failed, …",
+                "1 INVITE, 2 row end - 0, 2 error 2 DestinationUnavailable, 2 told, 4 close, 4 END",
+            ),
+            // A far side may not hang up what it has not answered; if it does, it was no conversation.
+            (
+                "1 connected, 2 ringing, 3 bye, …",
+                "1 INVITE, 2 tell Ringing, 3 row end - 0, 3 error 3 DestinationUnavailable, 3 told, 5 close, 5 END",
+            ),
+            (
+                "1 connected, 1 trying, 2 ringing, 61.5 487, …",
+                "1 INVITE, 2 tell Ringing, 61 CANCEL, 61 row end - 0, 61 error 61 NoAnswer, 61 told, 63 close, 63 END",
+            ),
+        ] {
+            assert_plays(script, expected);
+        }
+    }
+
+    #[test]
+    fn hanging_up_before_an_answer_takes_the_invite_back() {
+        for (script, expected) in [
+            (
+                "0 connected, 1 ringing, 2 hang-up, 2.1 487, …",
+                "0 INVITE, 1 tell Ringing, 2 CANCEL, 2 row end - 0, 2 ended 2 UserHangup, 2 told, 4 close, 4 END",
+            ),
+            // CANCEL must wait for a provisional answer.
+            (
+                "0 connected, 2 hang-up, 2.5 trying, 2.6 487, …",
+                "0 INVITE, 2 row end - 0, 2 ended 2 UserHangup, 2 told, 2.5 CANCEL, 4 close, 4 END",
+            ),
+            (
+                "0 connected, 2 hang-up, 2.5 486, …",
+                "0 INVITE, 2 row end - 0, 2 ended 2 UserHangup, 2 told, 4 close, 4 END",
+            ),
+            // The answer crosses the CANCEL, or comes where a CANCEL was not allowed yet.
+            (
+                "0 connected, 1 ringing, 2 hang-up, 2.1 answered, 2.2 487, 2.3 over, …",
+                "0 INVITE, 1 tell Ringing, 2 CANCEL, 2 row end - 0, 2 ended 2 UserHangup, 2 told, 2.1 BYE, 4 close, 4 END",
+            ),
+            (
+                "0 connected, 2 hang-up, 2.5 answered, 2.6 over, …",
+                "0 INVITE, 2 row end - 0, 2 ended 2 UserHangup, 2 told, 2.5 BYE, 4 close, 4 END",
+            ),
+            // A provider that says nothing at all.
+            ("0 connected, …", "0 INVITE, 60 row end - 0, 60 error 60 NoAnswer, 60 told, 62 close, 92 END"),
+            (
+                "0 connected, 1 ringing, 2 delete, 2 hang-up, …",
+                "0 INVITE, 1 tell Ringing, 2 CANCEL, 2 row end - 0, 2 ended 2 UserHangup, 2 told, 4 close, 34 END",
+            ),
+            // The browser goes while it rings.
+            (
+                "0 connected, 1 ringing, 2 closed, 2.1 487",
+                "0 INVITE, 1 tell Ringing, 2 close, 2 CANCEL, 2 row end - 0, 2 ended 2 UserHangup, 2.1 END",
+            ),
+            (
+                "0 connected, 1 ringing, 2 lost, 27.1 487, …",
+                "0 INVITE, 1 tell Ringing, 27 CANCEL, 27 row end - 0, 27 error 27 MediaFailed, 27 told, 29 close, 29 END",
+            ),
+            (
+                "0 connected, 1 early, 2 browser-failed, 2.1 487, …",
+                "0 INVITE, 1 relay, 1 tell Early, 2 stop, 2 CANCEL, 2 row end - 0, 2 error 2 MediaFailed, 2 told, \
+                 4 close, 4 END",
+            ),
+        ] {
+            assert_plays(script, expected);
+        }
+    }
+
+    const UP: &str = "0 INVITE, 0 relay, 0 tell Answered, 0 row 0";
+
+    /// Columns: what happens after an answer at 0 s; what comes of it.
+    #[test]
+    fn a_conversation_and_its_ends() {
+        for (script, expected) in [
+            // Glare: both hang up at once, in either order.
+            ("5 hang-up, 5 bye, …", "5 stop, 5 BYE, 5 row end 0 0, 5 ended 5 UserHangup, 5 told, 7 close, 7 END"),
+            ("5 bye, 5 hang-up, …", "5 stop, 5 row end 0 0, 5 ended 5 RemoteHangup, 5 told, 7 close, 7 END"),
+            ("5 hang-up, …", "5 stop, 5 BYE, 5 row end 0 0, 5 ended 5 UserHangup, 5 told, 7 close, 37 END"),
+            ("5 closed, 5.1 over", "5 close, 5 stop, 5 BYE, 5 row end 0 0, 5 ended 5 UserHangup, 5.1 END"),
+            ("5 drain, 6 over, …", "5 stop, 5 BYE, 5 row end 0 0, 5 error 5 Internal, 5 told, 7 close, 7 END"),
+            ("5 trunk-failed, …", "5 stop, 5 row end 0 0, 5 error 5 DestinationUnavailable, 5 told, 7 close, 7 END"),
+            // Nothing that repeats or comes late changes anything.
+            (
+                "1 answered, 1 ringing, 1 early, 1 486, 1 connected, 2 bye, 2 bye, 2 over, 2 hold, 2 press, 3 closed, 4 bye",
+                "2 stop, 2 row end 0 0, 2 ended 2 RemoteHangup, 2 told, 3 close, 3 END",
+            ),
+            // Lost and back, lost for good.
+            (
+                "1 lost, 20 connected, 21 bye, 21 closed",
+                "21 stop, 21 row end 0 0, 21 ended 21 RemoteHangup, 21 told, 21 close, 21 END",
+            ),
+            (
+                "1 lost, 10 hear-trunk, 25 hear-trunk, 26.1 over, …",
+                "26 stop, 26 BYE, 26 row end 0 0, 26 error 26 MediaFailed, 26 told, 28 close, 28 END",
+            ),
+            // Silence: of the contact centre, of the browser.
+            (
+                "15 hear-browser, 21 over, …",
+                "20 stop, 20 BYE, 20 row end 0 0, 20 error 20 NoAudio, 20 told, 22 close, 22 END",
+            ),
+            (
+                "15 hear-trunk, 21 over, …",
+                "20 stop, 20 BYE, 20 row end 0 0, 20 error 20 MediaFailed, 20 told, 22 close, 22 END",
+            ),
+            (
+                "19 hear-trunk, 19 hear-browser, 38 hear-browser, 40 over, …",
+                "39 stop, 39 BYE, 39 row end 0 0, 39 error 39 NoAudio, 39 told, 41 close, 41 END",
+            ),
+            // On hold the contact centre may be silent: put there by the visitor, by itself, by both.
+            (
+                "1 hold, 1 hold, 19 hear-browser, 38 hear-browser, 39 unhold, 57 hear-browser, 59.5 over, …",
+                "1 HOLD true, 39 HOLD false, 59 stop, 59 BYE, 59 row end 0 0, 59 error 59 NoAudio, 59 told, 61 close, 61 END",
+            ),
+            (
+                "1 held, 1 held, 19 hear-browser, 30 hold, 31 resumed, 49 hear-browser, 60 bye, 60 closed",
+                "1 tell Held { on: true }, 30 HOLD true, 31 tell Held { on: false }, 60 stop, 60 row end 0 0, \
+                 60 ended 60 RemoteHangup, 60 told, 60 close, 60 END",
+            ),
+            (
+                "2 press, 3 bye, 3 closed",
+                "2 digits 1#, 3 stop, 3 row end 0 0, 3 ended 3 RemoteHangup, 3 told, 3 close, 3 END",
+            ),
+        ] {
+            assert_plays(&format!("0 connected, 0 answered, {script}"), &format!("{UP}, {expected}"));
+        }
+    }
+
+    #[test]
+    fn an_answer_while_the_browser_is_lost_is_an_answer() {
+        assert_plays(
+            "0 connected, 1 ringing, 2 lost, 3 answered, 4 connected, 5 bye, 5 closed",
+            "0 INVITE, 1 tell Ringing, 3 relay, 3 tell Answered, 3 row 3, 5 stop, 5 row end 3 0, 5 ended 5 RemoteHangup, \
+             5 told, 5 close, 5 END",
+        );
+    }
+
+    #[test]
+    fn the_longest_call() {
+        let mut play = Play::new();
+        play.input(0, input("connected"));
+        play.input(0, input("answered"));
+        for second in (0..4_000).step_by(10) {
+            play.input(second * 1_000, input("hear-browser"));
+            play.input(second * 1_000, input("hear-trunk"));
+        }
+        assert_eq!(play.emitted(), Some((3_600_000, End::Error { duration: 3_600, code: ErrorCode::CallLimit })));
+        assert_eq!(play.log.last(), Some(&(3_632_000, Output::Ended)));
+    }
+
+    #[test]
+    fn a_late_driver_does_not_make_a_late_answer_good() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut call = Call::new(start);
+        assert_eq!(call.input(input("connected"), at(0)), [Output::SendInvite]);
+        assert_eq!(call.input(input("trying"), at(1)), []);
+        let outputs = call.input(input("answered"), at(70));
+        let end = End::Error { duration: 70, code: ErrorCode::NoAnswer };
+        assert!(outputs.contains(&Output::Emit(end)) && outputs.last() == Some(&Output::Bye), "{outputs:?}");
+        assert_eq!(call.state(), State::Ending);
+    }
+
+    #[test]
+    fn what_it_looks_like() {
+        let mut play = Play::new();
+        assert_eq!(play.call.state(), State::Connecting);
+        for (at, word, state) in [
+            (0, "lost", State::Connecting),
+            (1, "connected", State::Dialling),
+            (2, "trying", State::Dialling),
+            (3, "ringing", State::Ringing),
+            (4, "lost", State::Reconnecting),
+            (5, "early", State::Reconnecting),
+            (6, "connected", State::EarlyMedia),
+            (7, "answered", State::Connected),
+            (8, "lost", State::Reconnecting),
+            (9, "connected", State::Connected),
+            (10, "hang-up", State::Ending),
+            (11, "over", State::Ending),
+            (12, "closed", State::Ended(End::Hangup { duration: 0, reason: Reason::UserHangup })),
+        ] {
+            play.input(at, input(word));
+            assert_eq!(play.call.state(), state, "{word}");
+        }
+        assert_eq!(play.call.deadline(), None);
+    }
+
+    /// Scripts that go deep: often along the way of a good call, with anything in between.
+    fn scripts() -> impl Strategy<Value = Vec<(u64, &'static str)>> {
+        let any_word = prop::sample::select(INPUTS.map(|(word, _)| word).to_vec());
+        let good =
+            prop::sample::select(vec!["connected", "trying", "ringing", "answered", "hear-browser", "hear-trunk"]);
+        let word = prop_oneof![3 => good, 2 => any_word];
+        let pause = prop_oneof![4 => 0..500u64, 2 => 0..10_000u64, 1 => 0..40_000u64];
+        prop::collection::vec((pause, word), 0..40)
+    }
+
+    fn check(play: &Play, script: &[(u64, &str)]) -> Result<(), TestCaseError> {
+        let log = &play.log;
+        let first = |wanted: &Output| log.iter().position(|(_, output)| output == wanted);
+
+        // One end, said once each way, and the same each way.
+        let (ended_at, end) = play.emitted().expect("an end");
+        prop_assert_eq!(play.count(|output| matches!(output, Output::Emit(_))), 1);
+        prop_assert_eq!(
+            play.count(|output| matches!(output, Output::WriteRow(Row::Ended { end: row, .. }) if *row == end)),
+            1
+        );
+        prop_assert_eq!(play.count(|output| matches!(output, Output::WriteRow(Row::Ended { .. }))), 1);
+        let told = play.count(|output| matches!(output, Output::ToWidget(ToWidget::Ended(_))));
+        prop_assert_eq!(told, play.count(|output| *output == Output::ToWidget(end.for_widget())));
+        prop_assert!(told <= 1);
+        prop_assert_eq!(end.duration(), ended_at / 1_000);
+
+        // Once each, and nothing after the end.
+        for once in [Output::CloseBrowser, Output::Ended] {
+            prop_assert_eq!(play.count(|output| *output == once), 1, "{:?}", once);
+        }
+        for at_most_once in [Output::SendInvite, Output::Cancel, Output::Bye, Output::StartRelay] {
+            prop_assert!(play.count(|output| *output == at_most_once) <= 1, "{:?}", at_most_once);
+        }
+        prop_assert_eq!(
+            play.count(|output| *output == Output::StartRelay),
+            play.count(|output| *output == Output::StopRelay)
+        );
+        prop_assert_eq!(first(&Output::Ended), Some(log.len() - 1));
+        let closed = first(&Output::CloseBrowser);
+        let last_word = log.iter().rposition(|(_, output)| matches!(output, Output::ToWidget(_)));
+        prop_assert!(last_word < closed);
+
+        // In bounded time.
+        let limit = (CALL_LIMIT + LEAVE_LIMIT).as_millis();
+        prop_assert!(u128::from(log[log.len() - 1].0) <= limit);
+
+        // The INVITE: never before the browser is there, and taken back, hung up or ended by the far side.
+        let invited = first(&Output::SendInvite);
+        let said = |words: &[&str]| script.iter().any(|(_, word)| words.contains(word));
+        if invited.is_some() {
+            let left = first(&Output::Cancel).or(first(&Output::Bye)).is_some();
+            let over = log[log.len() - 1].0;
+            let while_dialled = script.iter().scan(0, |at, (pause, word)| {
+                *at += pause;
+                Some((*at, *word))
+            });
+            let dialled = while_dialled.skip_while(|(_, word)| *word != "connected").take_while(|(at, _)| *at < over);
+            let heard = |words: &[&str]| dialled.clone().any(|(_, word)| words.contains(&word));
+            let silent = !heard(&["trying", "ringing", "early", "answered"]);
+            prop_assert!(left || silent || heard(&["486", "487", "503", "bye", "over", "trunk-failed"]));
+        } else {
+            prop_assert!(told == 0 && play.count(|output| matches!(output, Output::Cancel | Output::Bye)) == 0);
+            let visitor = said(&["hang-up", "delete", "closed"]);
+            let failed = matches!(end, End::Error { .. });
+            prop_assert!(visitor || failed);
+        }
+        prop_assert!(invited.is_none() || said(&["connected"]));
+
+        // Who hung up really did.
+        match end {
+            End::Hangup { reason: Reason::UserHangup, .. } => prop_assert!(said(&["hang-up", "delete", "closed"])),
+            End::Hangup { reason: Reason::RemoteHangup, .. } => {
+                prop_assert!(said(&["bye", "over"]) && first(&Output::StartRelay).is_some());
+                prop_assert_eq!(first(&Output::Bye), None);
+            }
+            End::Error { .. } => {}
+        }
+        // An answered call that the far side did not end is hung up.
+        let answered = log.iter().any(|(_, output)| *output == Output::ToWidget(ToWidget::Answered));
+        if answered && !said(&["bye", "over", "trunk-failed"]) {
+            prop_assert!(first(&Output::Bye).is_some());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn whatever_happens_a_call_ends_once_and_properly(script in scripts()) {
+            let mut play = Play::new();
+            let mut now = 0;
+            for (pause, word) in &script {
+                now += pause;
+                play.input(now, input(word));
+                prop_assert_eq!(play.call.deadline().is_none(), matches!(play.call.state(), State::Ended(_)));
+            }
+            play.finish();
+            check(&play, &script)?;
+
+            let ended = play.log.len();
+            for (word, _) in INPUTS {
+                play.input(play.now + 1, input(word));
+            }
+            prop_assert_eq!(play.log.len(), ended);
+        }
+
+        /// A driver that wakes late, or never but for what happens, loses no end and reports none twice.
+        #[test]
+        fn a_driver_may_be_late(script in scripts()) {
+            let mut play = Play::new();
+            let mut now = 0;
+            for (pause, word) in &script {
+                now += pause;
+                play.step(now, input(word));
+            }
+            play.step(now + 4_000_000, Input::Tick);
+            play.step(now + 8_000_000, Input::Tick);
+            prop_assert_eq!(play.count(|output| matches!(output, Output::Emit(_))), 1);
+            prop_assert_eq!(play.log.last().map(|(_, output)| output), Some(&Output::Ended));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How calls end: in which words (contract section 3, "Events" and "Error codes"), and which word a SIP status becomes.
+
+use serde::Serialize;
+
+/// Why a call ended as calls do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The visitor hung up, or left.
+    UserHangup,
+    /// The contact centre hung up.
+    RemoteHangup,
+}
+
+/// Why a call did not come about, or broke off: those codes of the contract that a media server can find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The browser's media never came through: something between it and us is in the way.
+    NetworkUnreachable,
+    /// Media came through once and then no more.
+    MediaFailed,
+    /// The contact centre answered and sends nothing.
+    NoAudio,
+    /// The contact centre is busy.
+    Busy,
+    /// The contact centre does not want the call.
+    Rejected,
+    /// Nobody took the call in time.
+    NoAnswer,
+    /// The destination, or the way to it, does not work.
+    DestinationUnavailable,
+    /// The call was as long as a call may be.
+    CallLimit,
+    /// A fault of ours.
+    Internal,
+}
+
+impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::NetworkUnreachable,
+        Self::MediaFailed,
+        Self::NoAudio,
+        Self::Busy,
+        Self::Rejected,
+        Self::NoAnswer,
+        Self::DestinationUnavailable,
+        Self::CallLimit,
+        Self::Internal,
+    ];
+
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NetworkUnreachable => "network_unreachable",
+            Self::MediaFailed => "media_failed",
+            Self::NoAudio => "no_audio",
+            Self::Busy => "busy",
+            Self::Rejected => "rejected",
+            Self::NoAnswer => "no_answer",
+            Self::DestinationUnavailable => "destination_unavailable",
+            Self::CallLimit => "call_limit",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// In words, for whoever receives the event; never a detail of the visitor's or the provider's network.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::NetworkUnreachable => "The browser's media did not reach the media server.",
+            Self::MediaFailed => "The connection to the browser was lost.",
+            Self::NoAudio => "The contact centre sent no audio.",
+            Self::Busy => "The contact centre is busy.",
+            Self::Rejected => "The contact centre rejected the call.",
+            Self::NoAnswer => "Nobody answered.",
+            Self::DestinationUnavailable => "The destination could not be reached.",
+            Self::CallLimit => "The call reached the longest time a call may take.",
+            Self::Internal => "The media server failed or was stopped.",
+        }
+    }
+
+    /// What a final answer other than success to an INVITE means (RFC 3261, section 21). A redirection is a failure: its
+    /// target comes from outside and is never followed (security.md, "Media"). A 401 or 407 stands here only after the
+    /// provider refused our credentials.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            // Busy Here, Busy Everywhere.
+            486 | 600 => Self::Busy,
+            // Forbidden, Decline, Unwanted (RFC 8197), Rejected (RFC 8688).
+            403 | 603 | 607 | 608 => Self::Rejected,
+            // Request Timeout, Temporarily Unavailable, Request Terminated.
+            408 | 480 | 487 => Self::NoAnswer,
+            _ => Self::DestinationUnavailable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::event::ERROR_CODES;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_of_the_contract() {
+        for code in ErrorCode::ALL {
+            assert!(ERROR_CODES.contains(&code.as_str()), "{code:?}");
+            assert_eq!(serde_json::to_value(code).expect("a string"), code.as_str());
+            assert!(code.message().ends_with('.'), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_code() {
+        use ErrorCode::*;
+        let named = [
+            (486, Busy),
+            (600, Busy),
+            (403, Rejected),
+            (603, Rejected),
+            (607, Rejected),
+            (608, Rejected),
+            (408, NoAnswer),
+            (480, NoAnswer),
+            (487, NoAnswer),
+        ];
+        for status in 300..=699 {
+            let expected = named.iter().find(|(named, _)| *named == status).map(|(_, code)| *code);
+            assert_eq!(ErrorCode::of_status(status), expected.unwrap_or(DestinationUnavailable), "{status}");
+        }
+    }
+}
