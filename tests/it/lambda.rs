@@ -48,11 +48,12 @@ async fn ground(more: &[(&'static str, String)]) -> Ground {
         kind: ProviderKind::Sip,
         uri: "sip:trunk.example.com".into(),
         transport: Transport::Udp,
+        username: None,
         caller_id: None,
         codecs: vec![Codec::Pcmu],
         active: true,
     };
-    store.put_provider(app.id, &provider, None).await.expect("stored");
+    store.seed_provider(app.id, &provider).await.expect("stored");
     let mut variables = vec![
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_ENDPOINT_URL_SQS", sqs),

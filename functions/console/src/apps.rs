@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    app::{App, Provider, WidgetKey},
+    app::{App, Provider, ProviderDraft, WidgetKey},
     field,
     id::AppId,
     operator::Role,
@@ -19,7 +19,7 @@ use edge::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use store::apps::Deletion;
+use store::{apps::Deletion, providers::Stored as StoredProvider};
 
 use crate::{
     State,
@@ -57,6 +57,21 @@ struct Shown {
 impl From<App> for Shown {
     fn from(app: App) -> Self {
         Self { app_id: app.id, name: app.name, widget_key: app.widget_key.to_string(), created_at: app.created_at }
+    }
+}
+
+/// A provider, as the API shows it: never its password.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownProvider {
+    #[serde(flatten)]
+    provider: Provider,
+    has_password: bool,
+}
+
+impl From<StoredProvider> for ShownProvider {
+    fn from(stored: StoredProvider) -> Self {
+        Self { has_password: stored.has_password(), provider: stored.provider }
     }
 }
 
@@ -138,19 +153,21 @@ pub(crate) async fn read_provider(
     Now(now): Now,
     Seen(app): Seen,
 ) -> Result<Response, Problem> {
-    let provider = state.store.provider(app.id).await.map_err(Problem::unavailable)?;
-    Ok(reply::data(StatusCode::OK, now, provider.ok_or_else(|| Problem::not_found("provider"))?))
+    let stored = state.store.stored_provider(app.id).await.map_err(Problem::unavailable)?;
+    let stored = stored.ok_or_else(|| Problem::not_found("provider"))?;
+    Ok(reply::data(StatusCode::OK, now, ShownProvider::from(stored)))
 }
 
 pub(crate) async fn put_provider(
     Extract(state): Extract<State>,
     Change { app, note, .. }: Change<PutProvider>,
-    Json(provider): Json<Provider>,
+    Json(draft): Json<ProviderDraft>,
 ) -> Result<Response, Problem> {
-    provider.check().map_err(Problem::fields)?;
-    state.store.put_provider(app.id, &provider, Some(&note.granted())).await.map_err(Problem::unavailable)?;
+    let (provider, password) = draft.check().map_err(Problem::fields)?;
+    let stored = state.store.put_provider(&state.vault, app.id, &provider, &password, &note.granted()).await;
+    let stored = stored.map_err(Problem::unavailable)?.ok_or_else(raced)?;
     note.done();
-    Ok(reply::data(StatusCode::OK, note.now, provider))
+    Ok(reply::data(StatusCode::OK, note.now, ShownProvider::from(stored)))
 }
 
 pub(crate) async fn delete_provider(

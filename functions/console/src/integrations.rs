@@ -41,7 +41,16 @@ use crate::{
 struct Shown {
     #[serde(flatten)]
     integration: Integration,
-    success_rate: [SuccessRate; 2],
+    /// Of the shortest window.
+    success_rate: SuccessRate,
+    success_rates: [SuccessRate; 2],
+}
+
+impl Shown {
+    fn new(integration: Integration, success_rates: [SuccessRate; 2]) -> Self {
+        let [success_rate, _] = success_rates;
+        Self { integration, success_rate, success_rates }
+    }
 }
 
 pub(crate) async fn find(state: &State, app: &App, id: &str) -> Result<Stored, Problem> {
@@ -92,8 +101,8 @@ pub(crate) async fn list(
     let pagination = asked.answer(has_more, integrations.last().map(|integration| integration.id));
     let mut rates = state.store.success_rates(app.id, now).await.map_err(Problem::unavailable)?;
     let shown = integrations.into_iter().map(|integration| {
-        let success_rate = rates.remove(&integration.id).unwrap_or_else(SuccessRate::nothing);
-        Shown { integration, success_rate }
+        let rates = rates.remove(&integration.id).unwrap_or_else(SuccessRate::nothing);
+        Shown::new(integration, rates)
     });
     Ok(reply::page(now, shown.collect(), pagination))
 }
@@ -119,8 +128,8 @@ pub(crate) async fn read(
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let integration = find(&state, &app, &id).await?.integration;
-    let success_rate = state.store.success_rate(app.id, integration.id, now).await.map_err(Problem::unavailable)?;
-    Ok(reply::data(StatusCode::OK, now, Shown { integration, success_rate }))
+    let rates = state.store.success_rate(app.id, integration.id, now).await.map_err(Problem::unavailable)?;
+    Ok(reply::data(StatusCode::OK, now, Shown::new(integration, rates)))
 }
 
 pub(crate) async fn change(

@@ -96,7 +96,7 @@ pub async fn seed(
         }
     };
     if store.provider(app.id).await.map_err(failed)?.is_none() {
-        store.put_provider(app.id, &provider()?, None).await.map_err(failed)?;
+        store.seed_provider(app.id, &provider()?).await.map_err(failed)?;
     }
 
     let around = Surroundings { reach, own_hosts: &[], secrets: &BTreeSet::new() };

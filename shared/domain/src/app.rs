@@ -1,12 +1,15 @@
 //! An app and its SIP provider: what they hold and which values are accepted.
+//!
+//! A provider's password is no part of it: it is stored sealed, and only who places calls opens it.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     field::{self, FieldError},
     id::{AppId, Entropy},
+    secret::{Given, SecretValue},
     strict,
     time::Timestamp,
 };
@@ -105,7 +108,7 @@ strict::words!(Transport, Codec, ProviderKind);
 
 /// An app's SIP trunk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Provider {
     /// Its kind.
     pub kind: ProviderKind,
@@ -113,6 +116,9 @@ pub struct Provider {
     pub uri: String,
     /// How SIP travels to it.
     pub transport: Transport,
+    /// Who we are to it, where it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
     /// The number or name calls come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_id: Option<String>,
@@ -127,16 +133,72 @@ fn default_codecs() -> Vec<Codec> {
     vec![Codec::Pcmu, Codec::Pcma]
 }
 
-impl Provider {
-    /// Checks what serde cannot: the address, the caller's id, the list of codecs.
+/// What an operator sets: the whole provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields of Provider")]
+pub struct ProviderDraft {
+    pub kind: ProviderKind,
+    pub uri: String,
+    pub transport: Transport,
+    pub username: Option<String>,
+    /// The password of that user name. Not given: what is stored stays, as long as the user name is the same. `null`: none.
+    #[serde(default, deserialize_with = "given")]
+    pub password: Option<Option<Given>>,
+    pub caller_id: Option<String>,
+    #[serde(default = "default_codecs")]
+    pub codecs: Vec<Codec>,
+    pub active: bool,
+}
+
+/// A field that is given, be it as `null`.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// What becomes of a provider's password.
+#[derive(Clone, Debug)]
+pub enum Password {
+    /// It stays, if the user name does.
+    Stays,
+    /// There is none from now on.
+    Ends,
+    /// It is this one from now on.
+    Becomes(SecretValue),
+}
+
+impl ProviderDraft {
+    /// Checks what serde cannot: the address, the user name and password, the caller's id, the list of codecs.
     ///
     /// # Errors
     /// Every field that is wrong.
-    pub fn check(&self) -> Result<(), Vec<FieldError>> {
+    pub fn check(self) -> Result<(Provider, Password), Vec<FieldError>> {
         let mut errors = Vec::new();
         if !is_sip_uri(&self.uri) {
             errors.push(FieldError::invalid("uri", "must be a SIP address such as sip:trunk.example.com:5060"));
         }
+        if self.username.as_ref().is_some_and(|name| !is_username(name)) {
+            let message = "must be 1 to 128 letters, digits and characters of -_.!~*'()&=+$,@";
+            errors.push(FieldError::invalid("username", message));
+        }
+        let password = match self.password {
+            None => Password::Stays,
+            Some(None) => Password::Ends,
+            Some(Some(given)) => match given.check() {
+                Ok(_) if self.username.is_none() => {
+                    errors.push(FieldError {
+                        message: "is needed with a password".into(),
+                        ..FieldError::required("username")
+                    });
+                    Password::Ends
+                }
+                Ok(password) => Password::Becomes(password),
+                Err(error) => {
+                    errors.push(FieldError { field: "password".into(), ..error });
+                    Password::Ends
+                }
+            },
+        };
         if let Some(caller) = &self.caller_id {
             let fits = (1..=64).contains(&caller.len())
                 && caller.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+_.-@".contains(&byte));
@@ -147,8 +209,18 @@ impl Provider {
         if self.codecs.is_empty() || self.codecs.len() > 8 {
             errors.push(FieldError::invalid("codecs", "must name at least one codec"));
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let Self { kind, uri, transport, username, caller_id, codecs, active, .. } = self;
+        Ok((Provider { kind, uri, transport, username, caller_id, codecs, active }, password))
     }
+}
+
+/// What may stand in a quoted text of a SIP header as it is: no quotes, no backslash, no blanks, no control characters.
+fn is_username(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,@".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(fits)
 }
 
 /// `sip:` or `sips:`, an optional user, a host, an optional port; no parameters or headers, which could redirect a call.
@@ -199,6 +271,37 @@ mod tests {
         ] {
             assert_eq!(is_sip_uri(uri), fits, "{uri}");
         }
+    }
+
+    #[test]
+    fn a_providers_password_is_kept_apart() {
+        let draft = |more: serde_json::Value| -> Result<(Provider, Password), Vec<String>> {
+            let mut draft =
+                serde_json::json!({"kind": "sip", "uri": "sip:trunk.example.com", "transport": "tls", "active": true});
+            draft.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            let draft: ProviderDraft = serde_json::from_value(draft).map_err(|error| vec![error.to_string()])?;
+            assert!(!format!("{draft:?}").contains("s3cret"));
+            draft.check().map_err(|errors| errors.into_iter().map(|error| error.field).collect())
+        };
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect(text);
+        let (provider, password) = draft(json(r#"{"username": "me@home", "password": "s3cret word"}"#)).expect("good");
+        assert!(!format!("{provider:?} {password:?}").contains("s3cret"));
+        assert!(matches!(password, Password::Becomes(value) if value.expose() == "s3cret word"));
+        assert!(matches!(draft(json(r#"{"username": "me"}"#)), Ok((_, Password::Stays))));
+        assert!(matches!(draft(json(r#"{"username": "me", "password": null}"#)), Ok((_, Password::Ends))));
+        assert!(matches!(draft(json("{}")), Ok((Provider { username: None, .. }, Password::Stays))));
+        for (more, field) in [
+            (r#"{"password": "s3cret"}"#, "username"),
+            (r#"{"username": "me", "password": ""}"#, "password"),
+            (r#"{"username": "me", "password": "a\nb"}"#, "password"),
+            (r#"{"username": ""}"#, "username"),
+            (r#"{"username": "a\"b"}"#, "username"),
+            (r#"{"username": "a b"}"#, "username"),
+            (r#"{"username": "a", "codecs": []}"#, "codecs"),
+        ] {
+            assert_eq!(draft(json(more)).expect_err(more), [field], "{more}");
+        }
+        assert!(draft(json(r#"{"hasPassword": true}"#)).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Apps and their providers.
+//! Apps.
 
 use domain::{
-    app::{App, Provider, WidgetKey},
+    app::{App, WidgetKey},
     audit::Entry,
     id::AppId,
     time::Timestamp,
@@ -134,35 +134,5 @@ impl Store {
         rows.truncate(limit.into());
         let items = rows.into_iter().map(|row| from_row("an app's summary", row)).collect::<Result<_, _>>()?;
         Ok(Page { items, has_more })
-    }
-
-    /// An app's provider; `None` when none is configured.
-    ///
-    /// # Errors
-    /// When the table cannot be reached.
-    pub async fn provider(&self, app: AppId) -> Result<Option<Provider>, Error> {
-        self.get("a provider", Key::provider(app)).await
-    }
-
-    /// Sets an app's provider. Whoever calls has made sure that the app exists.
-    ///
-    /// # Errors
-    /// When the table cannot be reached.
-    pub async fn put_provider(&self, app: AppId, provider: &Provider, entry: Option<&Entry>) -> Result<(), Error> {
-        let transaction = self.transaction().put(to_row(&Key::provider(app), provider)?, None, &[])?;
-        transaction.noted(Log::App(app), entry)?.commit().await?.map_err(|_| Error::Unavailable {
-            operation: "TransactWriteItems",
-            cause: "other changes of the provider came in between".to_owned(),
-        })
-    }
-
-    /// Removes an app's provider. `false`: there was none.
-    ///
-    /// # Errors
-    /// When the table cannot be reached.
-    pub async fn delete_provider(&self, app: AppId, entry: &Entry) -> Result<bool, Error> {
-        let transaction = self.transaction().delete(&Key::provider(app), Some("attribute_exists(pk)"), &[])?;
-        let transaction = transaction.noted(Log::App(app), Some(entry))?;
-        Ok(transaction.commit().await?.is_ok())
     }
 }

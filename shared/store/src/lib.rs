@@ -15,6 +15,7 @@ mod key;
 pub mod limits;
 pub mod operators;
 pub mod profiles;
+pub mod providers;
 pub mod provision;
 pub mod queue;
 mod seal;

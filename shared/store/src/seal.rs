@@ -6,6 +6,8 @@
 //! Both the cipher's key and the commitment are derived from the data key by HKDF-SHA256. A ciphertext that opens under
 //! two keys, which GCM alone would allow, fails at the commitment.
 
+use std::fmt;
+
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     constant_time,
@@ -19,11 +21,30 @@ const COMMITMENT: usize = 32;
 const KEY_LABEL: &[u8] = b"click-to-call sealed v1 key";
 const COMMITMENT_LABEL: &[u8] = b"click-to-call sealed v1 commitment";
 
+/// Whose a sealed value is, within its app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Of {
+    /// An integration's.
+    Integration(IntegrationId),
+    /// The SIP provider's.
+    Provider,
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integration(id) => id.fmt(f),
+            // No id looks like this.
+            Self::Provider => f.write_str("provider"),
+        }
+    }
+}
+
 /// Where a sealed value belongs: it opens nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place<'a> {
     pub(crate) app: AppId,
-    pub(crate) integration: IntegrationId,
+    pub(crate) of: Of,
     /// The secret's name, or a word that no secret can have.
     pub(crate) name: &'a str,
     /// Counts the values of that name.
@@ -36,7 +57,7 @@ impl Place<'_> {
             "click-to-call sealed",
             &VERSION.to_string(),
             &self.app.to_string(),
-            &self.integration.to_string(),
+            &self.of.to_string(),
             self.name,
             &self.version.to_string(),
         ];
@@ -155,7 +176,7 @@ mod tests {
 
     impl Vector {
         fn place(&self) -> Place<'_> {
-            Place { app: self.app, integration: self.integration, name: &self.secret, version: self.version }
+            Place { app: self.app, of: Of::Integration(self.integration), name: &self.secret, version: self.version }
         }
     }
 
@@ -179,7 +200,8 @@ mod tests {
         let other_integration = "int_00000000000000000000000000".parse().expect("an id");
         for elsewhere in [
             Place { app: other_app, ..place },
-            Place { integration: other_integration, ..place },
+            Place { of: Of::Integration(other_integration), ..place },
+            Place { of: Of::Provider, ..place },
             Place { name: "other", ..place },
             Place { version: place.version + 1, ..place },
         ] {

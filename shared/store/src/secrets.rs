@@ -24,7 +24,7 @@ use crate::{
     audit::Log,
     integrations::Stored,
     key::{EXPIRES, Key},
-    seal::Place,
+    seal::{Of, Place},
     table::{from_row, number, string, to_row},
 };
 
@@ -76,7 +76,7 @@ pub struct Owner {
 
 impl Owner {
     fn place<'a>(&self, name: &'a str, version: u64) -> Place<'a> {
-        Place { app: self.app, integration: self.integration, name, version }
+        Place { app: self.app, of: Of::Integration(self.integration), name, version }
     }
 }
 

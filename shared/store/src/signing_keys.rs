@@ -15,7 +15,7 @@ use crate::{
     Error, Store, Vault,
     audit::Log,
     key::Key,
-    seal::Place,
+    seal::{Of, Place},
     secrets::{Owner, Refused, Written},
     table::{number, to_row},
 };
@@ -91,7 +91,8 @@ impl Store {
         let key = SigningSecret::from_bytes(Zeroizing::new(bytes.to_vec()));
         let key = key.map_err(|error| Error::unreadable("a signing key", error))?;
         let before = self.signing_keys(owner).await?;
-        let place = Place { app: owner.app, integration: owner.integration, name: NAME, version: before.version + 1 };
+        let place =
+            Place { app: owner.app, of: Of::Integration(owner.integration), name: NAME, version: before.version + 1 };
         let sealed = vault.seal(key.expose().as_bytes(), place).await?;
         let is_first = before.version == 0;
         let version = before.version;
@@ -142,7 +143,8 @@ impl Vault {
     ) -> Result<Vec<SigningSecret>, Error> {
         let mut opened = Vec::new();
         for key in keys.keys.iter().filter(|key| key.until.is_none_or(|until| now < until)) {
-            let place = Place { app: owner.app, integration: owner.integration, name: NAME, version: key.version };
+            let place =
+                Place { app: owner.app, of: Of::Integration(owner.integration), name: NAME, version: key.version };
             let text = self.open_text(&key.sealed, place, now).await?;
             opened.push(SigningSecret::parse(&text).map_err(|error| Error::unreadable("a signing key", error))?);
         }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Aws, Error,
-    seal::{self, Place},
+    seal::{self, Of, Place},
 };
 
 /// An unwrapped data key is remembered this long at most.
@@ -39,6 +39,11 @@ pub enum Purpose<'a> {
         /// The integration.
         integration: IntegrationId,
     },
+    /// The password of an app's SIP provider.
+    Provider {
+        /// The app.
+        app: AppId,
+    },
 }
 
 impl Purpose<'_> {
@@ -53,6 +58,18 @@ impl Purpose<'_> {
                 ("app".to_owned(), app.to_string()),
                 ("integration".to_owned(), integration.to_string()),
             ]),
+            Self::Provider { app } => {
+                HashMap::from([("purpose".to_owned(), "provider".to_owned()), ("app".to_owned(), app.to_string())])
+            }
+        }
+    }
+}
+
+impl Place<'_> {
+    fn purpose(&self) -> Purpose<'static> {
+        match self.of {
+            Of::Integration(integration) => Purpose::IntegrationSecret { app: self.app, integration },
+            Of::Provider => Purpose::Provider { app: self.app },
         }
     }
 }
@@ -74,7 +91,7 @@ pub struct Vault {
 }
 
 /// Unwrapped data keys, by wrapped key and what it was wrapped for; and when each was unwrapped.
-type Remembered = HashMap<(Vec<u8>, AppId, IntegrationId), (DataKey, Timestamp)>;
+type Remembered = HashMap<(Vec<u8>, AppId, Of), (DataKey, Timestamp)>;
 
 /// Wiped when dropped, silent in logs.
 #[derive(Clone)]
@@ -101,8 +118,7 @@ impl Vault {
     pub(crate) async fn seal(&self, clear: &[u8], place: Place<'_>) -> Result<Vec<u8>, Error> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|error| Error::unreadable("a secret", error))?;
-        let purpose = Purpose::IntegrationSecret { app: place.app, integration: place.integration };
-        let Fresh { clear: data_key, wrapped } = self.generate(purpose).await?;
+        let Fresh { clear: data_key, wrapped } = self.generate(place.purpose()).await?;
         seal::seal(clear, place, &data_key, &wrapped, nonce).map_err(|error| Error::unreadable("a secret", error))
     }
 
@@ -120,24 +136,23 @@ impl Vault {
     }
 
     async fn data_key(&self, wrapped: &[u8], place: Place<'_>, now: Timestamp) -> Result<DataKey, Error> {
-        let Place { app, integration, .. } = place;
+        let Place { app, of, .. } = place;
         let held = |remembered: &Arc<Mutex<Remembered>>| {
             let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
             // Forgotten, not only passed over: what is not needed is not kept.
             remembered.retain(|_, (_, at)| now.since(*at) < REMEMBERED_FOR);
-            remembered.get(&(wrapped.to_vec(), app, integration)).map(|(key, _)| key.clone())
+            remembered.get(&(wrapped.to_vec(), app, of)).map(|(key, _)| key.clone())
         };
         if let Some(key) = self.remembered.as_ref().and_then(held) {
             return Ok(key);
         }
-        let purpose = Purpose::IntegrationSecret { app, integration };
-        let key = DataKey(Arc::new(self.unwrap(wrapped.to_vec(), purpose).await?));
+        let key = DataKey(Arc::new(self.unwrap(wrapped.to_vec(), place.purpose()).await?));
         if let Some(remembered) = &self.remembered {
             let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
             if remembered.len() >= REMEMBERED {
                 remembered.clear();
             }
-            remembered.insert((wrapped.to_vec(), app, integration), (key.clone(), now));
+            remembered.insert((wrapped.to_vec(), app, of), (key.clone(), now));
         }
         Ok(key)
     }

@@ -49,8 +49,13 @@ fn provider() -> Vec<Operation> {
     vec![
         get(path, "readProvider", Viewer, "Read the SIP provider").gives::<shapes::Provider>(),
         put(path, "putProvider", Editor, "Set the SIP provider")
+            .notes(
+                "All of it is set anew, but for the password: without one, the stored one stays as long as `username` does; \
+                 `null` removes it. No answer ever shows it.",
+            )
             .takes::<shapes::ProviderDraft>()
-            .gives::<shapes::Provider>(),
+            .gives::<shapes::Provider>()
+            .may_conflict(),
         delete(path, "deleteProvider", Editor, "Remove the SIP provider")
             .notes("Without an active one no session is given."),
     ]

@@ -190,6 +190,12 @@ pub(super) struct ProviderDraft {
     #[schema(pattern = "^sips?:[^\\s/?#;\\\\]+$", max_length = 260, examples("sip:trunk.example.com:5060"))]
     uri: String,
     transport: Transport,
+    /// Who we are to the provider, where it asks.
+    #[schema(pattern = "^[A-Za-z0-9_.!~*'()&=+$,@-]{1,128}$")]
+    username: Option<String>,
+    /// Visible ASCII, without blanks at its ends. It needs a user name.
+    #[schema(write_only, pattern = "^[!-~]([ -~]*[!-~])?$", min_length = 1, max_length = 4096)]
+    password: Option<String>,
     /// The number or name that calls come from.
     #[schema(pattern = "^[A-Za-z0-9+_.@-]{1,64}$")]
     caller_id: Option<String>,
@@ -207,9 +213,13 @@ pub(super) struct Provider {
     uri: String,
     transport: Transport,
     #[schema(required = false)]
+    username: String,
+    #[schema(required = false)]
     caller_id: String,
     codecs: Vec<Codec>,
     active: bool,
+    /// Whether a password is stored.
+    has_password: bool,
 }
 
 #[derive(ToSchema)]
@@ -453,9 +463,12 @@ pub(super) struct Integration {
     paused_at: Timestamp,
     /// Answers that are tried again.
     retry_statuses: Vec<RetryStatus>,
-    /// How deliveries ended in the last day and week, in steps of an hour and half a day; only where one reads or lists.
+    /// How deliveries ended in the last day, in steps of an hour; only where one reads or lists.
     #[schema(required = false)]
-    success_rate: Vec<SuccessRate>,
+    success_rate: SuccessRate,
+    /// The same of the last day, and of the last week in steps of half a day.
+    #[schema(required = false)]
+    success_rates: Vec<SuccessRate>,
     /// Whether deliveries are signed.
     signing: bool,
     created_at: Timestamp,
