@@ -1,1 +1,0 @@
-//! The visitor's side of a call: `WebRTC`.

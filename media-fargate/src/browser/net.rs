@@ -1,0 +1,340 @@
+//! Sockets as the WebRTC library sees them, with a gate in front.
+//!
+//! A ClientHello that overtakes the browser's would take the handshake (the race of 2024), and after that foreign
+//! datagrams would at least cost work. So only STUN is let in from anywhere; everything else only from a source that passed
+//! an ICE check, which shows in that a success response leaves for it: the library answers no check whose integrity is
+//! wrong.
+
+use std::{
+    fmt,
+    future::Future,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rtc::shared::tcp_framing::{FRAMING_HEADER_LEN, TcpFrameDecoder, frame_packet};
+use tokio::{
+    io::ReadBuf,
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
+    Transmit,
+};
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Sources of one call that passed a check at most: a browser has some addresses, not many.
+const MAX_SOURCES: usize = 64;
+/// Datagrams turned away in a row before other tasks get a turn.
+const BURST: usize = 64;
+/// TCP connections of one call at most.
+const MAX_STREAMS: usize = 16;
+/// How long a TCP connection may go without having passed a check.
+const UNCHECKED: Duration = Duration::from_secs(5);
+/// How long to wait after a failed accept: it fails when the process has no file descriptor left, and would at once again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Which sources passed an ICE check of this call.
+#[derive(Debug, Default)]
+struct Gate {
+    sources: Mutex<Vec<SocketAddr>>,
+}
+
+impl Gate {
+    /// Notes a check that is being answered.
+    fn leaves(&self, datagram: &[u8], to: SocketAddr) {
+        if !is_success_response(datagram) {
+            return;
+        }
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if !sources.contains(&to) && sources.len() < MAX_SOURCES {
+            sources.push(to);
+        }
+    }
+
+    fn admits(&self, datagram: &[u8], from: SocketAddr) -> bool {
+        is_stun(datagram) || self.sources.lock().unwrap_or_else(PoisonError::into_inner).contains(&from)
+    }
+}
+
+/// STUN has a first byte of its own among what shares the port (RFC 7983, section 7).
+fn is_stun(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|byte| *byte <= 3)
+}
+
+/// A Binding success response (RFC 8489, section 5).
+fn is_success_response(datagram: &[u8]) -> bool {
+    datagram.starts_with(&[0x01, 0x01]) && datagram.get(4..8) == Some(&[0x21, 0x12, 0xa4, 0x42])
+}
+
+/// Tokio, with the gate in front of every socket. One for each call.
+#[derive(Debug, Default)]
+pub(super) struct Net {
+    gate: Arc<Gate>,
+    stopped: Arc<Notify>,
+}
+
+impl Net {
+    /// Wakes whoever waits once the library's task has ended, for whatever reason.
+    pub(super) fn stopped(&self) -> Arc<Notify> {
+        self.stopped.clone()
+    }
+}
+
+impl Runtime for Net {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        let stopped = self.stopped.clone();
+        let task = async move {
+            future.await;
+            stopped.notify_one();
+        };
+        TokioRuntime.spawn(Box::pin(task))
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let io = tokio::net::UdpSocket::from_std(socket)?;
+        Ok(Arc::new(Udp { io, gate: self.gate.clone() }))
+    }
+
+    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        let io = tokio::net::TcpListener::from_std(listener)?;
+        Ok(Arc::new(Listener { io, free: Arc::new(Semaphore::new(MAX_STREAMS)) }))
+    }
+
+    /// Never done: remote candidates are left out of offers.
+    fn connect_tcp<'a>(&'a self, _: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    /// Never done either.
+    fn resolve_host<'a>(&'a self, _: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
+        TokioRuntime.sleep(duration)
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        TokioRuntime.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        TokioRuntime.block_on(future);
+    }
+}
+
+/// A UDP socket, one datagram at a time: audio has nothing to batch, and buffers for batches would be most of a call's
+/// memory.
+#[derive(Debug)]
+struct Udp {
+    io: tokio::net::UdpSocket,
+    gate: Arc<Gate>,
+}
+
+impl AsyncUdpSocket for Udp {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        self.gate.leaves(transmit.contents, transmit.destination);
+        self.io.poll_send_to(cx, transmit.contents, transmit.destination)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
+        for _ in 0..BURST {
+            let mut read = ReadBuf::new(buffer);
+            let from = std::task::ready!(self.io.poll_recv_from(cx, &mut read))?;
+            let datagram = read.filled();
+            if self.gate.admits(datagram, from) {
+                (meta.addr, meta.len, meta.stride) = (from, datagram.len(), datagram.len().max(1));
+                return Poll::Ready(Ok(1));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Accepts the connections of browsers that cannot use UDP.
+#[derive(Debug)]
+struct Listener {
+    io: tokio::net::TcpListener,
+    free: Arc<Semaphore>,
+}
+
+impl AsyncTcpListener for Listener {
+    fn accept(&self) -> Boxed<'_, io::Result<(Arc<dyn AsyncTcpStream>, SocketAddr)>> {
+        Box::pin(async move {
+            loop {
+                let (stream, peer) = match self.io.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                        return Err(error);
+                    }
+                };
+                // Over the limit, the connection ends here.
+                if let Ok(permit) = self.free.clone().try_acquire_owned() {
+                    return Ok((Arc::new(Stream::new(stream, peer, permit)?) as Arc<dyn AsyncTcpStream>, peer));
+                }
+            }
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+}
+
+/// A TCP connection with packets in frames (RFC 4571).
+struct Stream {
+    local: SocketAddr,
+    peer: SocketAddr,
+    opened: Instant,
+    checked: AtomicBool,
+    reader: tokio::sync::Mutex<Reader>,
+    writer: Mutex<Writer>,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Reader {
+    half: OwnedReadHalf,
+    frames: TcpFrameDecoder,
+    /// What was let in and is not yet fetched.
+    ready: Vec<u8>,
+}
+
+struct Writer {
+    half: OwnedWriteHalf,
+    /// The rest of a frame that was begun.
+    rest: Vec<u8>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    fn new(stream: tokio::net::TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let (read, write) = stream.into_split();
+        Ok(Self {
+            local,
+            peer,
+            opened: Instant::now(),
+            checked: AtomicBool::new(false),
+            reader: tokio::sync::Mutex::new(Reader { half: read, frames: TcpFrameDecoder::new(), ready: Vec::new() }),
+            writer: Mutex::new(Writer { half: write, rest: Vec::new() }),
+            _permit: permit,
+        })
+    }
+
+    fn is_checked(&self) -> bool {
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    async fn readable(&self, half: &OwnedReadHalf) -> io::Result<()> {
+        if self.is_checked() {
+            return half.readable().await;
+        }
+        let in_time = tokio::time::timeout_at(self.opened + UNCHECKED, half.readable()).await;
+        in_time.unwrap_or_else(|_| Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+
+    async fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut reader = self.reader.lock().await;
+        let Reader { half, frames, ready } = &mut *reader;
+        while ready.is_empty() {
+            self.readable(half).await?;
+            let mut bytes = [0; 2_048];
+            match half.try_read(&mut bytes) {
+                Ok(0) => return Ok(0),
+                Ok(read) => frames.extend_from_slice(bytes.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            }
+            while let Some(packet) = frames.next_packet() {
+                if self.is_checked() || is_stun(&packet) {
+                    ready.extend_from_slice(&frame_packet(&packet));
+                }
+            }
+        }
+        let fetched = ready.len().min(buffer.len());
+        buffer.iter_mut().zip(ready.drain(..fetched)).for_each(|(to, byte)| *to = byte);
+        Ok(fetched)
+    }
+
+    /// Writes the frame, or leaves it out when the peer does not take it: as with UDP, and the library's one task does not
+    /// wait for a peer that stopped reading.
+    fn write_or_drop(&self, frame: &[u8]) -> io::Result<()> {
+        if is_success_response(frame.get(FRAMING_HEADER_LEN..).unwrap_or_default()) {
+            self.checked.store(true, Ordering::Relaxed);
+        }
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Writer { half, rest } = &mut *writer;
+        if !rest.is_empty() {
+            let written = try_write(half, rest)?;
+            rest.drain(..written);
+        }
+        if rest.is_empty() {
+            let written = try_write(half, frame)?;
+            if written > 0 {
+                rest.extend_from_slice(frame.get(written..).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes written without waiting.
+fn try_write(half: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
+    match half.try_write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        written => written,
+    }
+}
+
+impl AsyncTcpStream for Stream {
+    fn read<'a, 'b>(&'a self, buffer: &'b mut [u8]) -> Boxed<'b, io::Result<usize>>
+    where
+        'a: 'b,
+    {
+        Box::pin(self.read_some(buffer))
+    }
+
+    fn write_all<'a, 'b>(&'a self, frame: &'b [u8]) -> Boxed<'b, io::Result<()>>
+    where
+        'a: 'b,
+    {
+        Box::pin(async move { self.write_or_drop(frame) })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.peer)
+    }
+}
