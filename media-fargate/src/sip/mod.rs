@@ -1,6 +1,17 @@
-//! The trunk: calls placed on an app's SIP provider.
+//! The trunk: calls placed on an app's SIP provider. [`Agent`] is the endpoint of the process, [`SipLeg`] places calls
+//! with it, [`Leg`] is one call.
 
+pub mod agent;
+pub mod dialog;
 pub mod headers;
+pub mod invite;
+pub mod leg;
+pub mod media;
 pub mod sdp;
 pub mod target;
 pub mod timer;
+pub mod tls;
+
+pub use agent::{Agent, Config};
+pub use leg::{Event, Failure, Invite, Leg, SipLeg};
+pub use target::{Credential, Trunk};
