@@ -41,6 +41,8 @@ pub struct Receiver {
 struct Inside {
     received: Vec<Received>,
     answers: VecDeque<Answer>,
+    /// The answer to those that nothing else is planned for.
+    otherwise: Option<Answer>,
 }
 
 /// How one request is answered.
@@ -105,9 +107,16 @@ impl Receiver {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner).answers.extend(answers);
     }
 
+    /// Requests are answered so from now on, when nothing else is planned for them.
+    pub fn otherwise(&self, answer: Answer) {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner).otherwise = Some(answer);
+    }
+
     /// Answers 200 from now on.
     pub fn forget_answers(&self) {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).answers.clear();
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.answers.clear();
+        inside.otherwise = None;
     }
 
     /// Everything that came in.
@@ -124,7 +133,8 @@ async fn receive(State(inside): State<Arc<Mutex<Inside>>>, request: Request) -> 
         let mut inside = inside.lock().unwrap_or_else(PoisonError::into_inner);
         let (bytes, body) = (body.clone(), serde_json::from_slice(&body).unwrap_or(Value::Null));
         inside.received.push(Received { at, path: parts.uri.to_string(), headers: parts.headers, body, bytes });
-        inside.answers.pop_front().unwrap_or_else(|| Answer::status(200))
+        let planned = inside.answers.pop_front().or_else(|| inside.otherwise.clone());
+        planned.unwrap_or_else(|| Answer::status(200))
     };
     if answer.never {
         std::future::pending::<()>().await;
