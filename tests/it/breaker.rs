@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    house::{MadeApp, Running, eventually, loaded, options, pause},
+    house::{MadeApp, Running, client, eventually, loaded, options, pause},
     receiver::{Answer, Receiver},
 };
 
@@ -154,6 +154,31 @@ async fn gone_pauses_at_once() {
     place.events(1).await;
     assert_eq!(place.settled(2).await, (0, 1, 1));
     assert_eq!(place.receiver.received().len(), 1);
+}
+
+#[tokio::test]
+async fn the_inbox_tells_of_a_pause_once() {
+    let place = Place::start().await;
+    place.fails(25);
+    place.events(25).await;
+    place.settled(25).await;
+    let demo = place.house.local().demo.as_ref().expect("a demo");
+    let until = tokio::time::Instant::now() + SOON;
+    let notices = loop {
+        let listed = client(None).get(&demo.inbox_api).send().await.expect("an answer");
+        let listed: Value = listed.json().await.expect("JSON");
+        assert!(listed["data"].is_array());
+        let notices = listed["notices"].as_array().expect("a list").clone();
+        if !notices.is_empty() {
+            break notices;
+        }
+        assert!(tokio::time::Instant::now() < until, "nothing is told");
+        pause().await;
+    };
+    let [notice] = notices.as_slice() else { panic!("{notices:?}") };
+    assert_eq!((&notice["appId"], &notice["integrationId"]), (&json!(place.app.id), &json!(place.integration)));
+    assert_eq!((&notice["name"], &notice["reason"]), (&json!("CRM"), &json!("20 deliveries in a row failed.")));
+    assert_eq!(notice["at"], place.integration().await["pausedAt"]);
 }
 
 #[tokio::test]

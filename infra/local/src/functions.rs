@@ -9,6 +9,7 @@ use store::{Aws, Queue};
 
 use crate::{
     house::StartError,
+    inbox::Inbox,
     poller::{Mapping, POLLERS, Poller},
     provision::Provisioned,
     template::Template,
@@ -65,6 +66,12 @@ impl Functions {
             media: media::router(media),
             dispatch,
         })
+    }
+
+    /// Lets the inbox hear what somebody should hear of: in AWS its place is a topic's, or an event bus's.
+    pub fn tell(&mut self, inbox: &Inbox) {
+        let inbox = inbox.clone();
+        self.dispatch = self.dispatch.clone().telling(move |notice| inbox.tell(notice));
     }
 
     /// Begins to feed those that queues feed.

@@ -158,7 +158,7 @@ impl House {
         ] {
             instead.entry(variable.0.to_owned()).or_insert(value);
         }
-        let functions = Functions::open(&template, &provisioned, &instead, &aws).await?;
+        let mut functions = Functions::open(&template, &provisioned, &instead, &aws).await?;
 
         let store = Store::open(&aws, provisioned.tables.get("Table").ok_or(StartError::NoTable)?);
         let keeps = directory.as_deref().filter(|_| !options.ephemeral);
@@ -182,6 +182,7 @@ impl House {
             let links = Links { demo: page_url.clone(), console: origin("console.localhost") };
             let opened = Inbox::new(links, behind.stopping());
             behind.serve(listener, opened.clone().router());
+            functions.tell(&opened);
             inbox = Some(opened);
             site = Some(demo::Site {
                 origin: origin("localhost"),

@@ -3,12 +3,15 @@
 
 /** @typedef {{receivedAt: string, path: string, headers: Record<string, string>, body: unknown}} Received */
 
+/** @typedef {{at: string, appId: string, integrationId: string, name: string, reason: string}} Notice */
+
 /** Cards drawn at once; older ones stay reachable by the API. */
 const MOST = 200;
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const list = find("list");
+const notices = find("notices");
 const filter = /** @type {HTMLSelectElement} */ (find("filter"));
 const clear = /** @type {HTMLButtonElement} */ (find("clear"));
 const live = /** @type {HTMLElement} */ (document.querySelector(".live"));
@@ -26,6 +29,14 @@ function make(tag, kind, ...inside) {
   if (kind) element.className = kind;
   element.append(...inside);
   return element;
+}
+
+/** @param {string} at */
+function moment(at) {
+  const time = make("time", "", new Date(at).toLocaleTimeString());
+  time.setAttribute("datetime", at);
+  time.title = at;
+  return time;
 }
 
 /**
@@ -64,9 +75,7 @@ function gist(body) {
 function card(received) {
   const body = /** @type {any} */ (received.body);
   const name = typeof body?.name === "string" ? body.name : `POST ${received.path}`;
-  const time = make("time", "", new Date(received.receivedAt).toLocaleTimeString());
-  time.setAttribute("datetime", received.receivedAt);
-  time.title = received.receivedAt;
+  const time = moment(received.receivedAt);
   const headers = Object.entries(received.headers).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]);
   const badge = make("span", "name", name);
   if (/^\w+$/.test(name)) badge.classList.add(name);
@@ -85,6 +94,18 @@ function card(received) {
   return item;
 }
 
+/** @param {Notice} notice */
+function warning(notice) {
+  const link = make("a", "", "Activate it in the console");
+  link.setAttribute("href", `${notices.dataset.console}/apps/${encodeURIComponent(notice.appId)}`);
+  return make(
+    "article", "notice",
+    make("h2", "", `Integration “${notice.name}” was paused`), moment(notice.at),
+    make("p", "", `${notice.reason} Nothing more is sent to it; what it misses is kept and can be sent again.`),
+    make("p", "", link, " once its receiver works again."),
+  );
+}
+
 /** @param {string} name */
 function offer(name) {
   if ([...filter.options].some((option) => option.value === name)) return;
@@ -98,7 +119,7 @@ function tidy() {
   find("empty").hidden = count > 0;
   find("older").hidden = count <= MOST;
   find("count").textContent = count === 0 ? "" : count === 1 ? "1 received" : `${count} received`;
-  clear.disabled = count === 0;
+  clear.disabled = count === 0 && notices.childElementCount === 0;
 }
 
 const stream = new EventSource("/api/stream");
@@ -110,9 +131,14 @@ stream.addEventListener("received", (event) => {
   offer(item.dataset.name ?? "");
   tidy();
 });
+stream.addEventListener("notice", (event) => {
+  notices.prepend(warning(JSON.parse(event.data)));
+  tidy();
+});
 stream.addEventListener("forgotten", () => {
   count = 0;
   list.replaceChildren();
+  notices.replaceChildren();
   tidy();
 });
 

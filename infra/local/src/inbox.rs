@@ -1,9 +1,11 @@
 //! A pretended customer's server: takes every POST, keeps what came, shows it as it comes.
 //!
 //! - `POST` anywhere but below `/api/`: kept, answered 200.
-//! - `GET /api/received`: `{"data": [{"receivedAt", "path", "headers", "body"}]}`, oldest first. `body` is JSON when what
-//!   came is JSON, else text. `DELETE` forgets all.
-//! - `GET /api/stream`: the same, one Server-Sent Event each, what is kept first; `forgotten` when all was forgotten.
+//! - `GET /api/received`: `{"data": [{"receivedAt", "path", "headers", "body"}], "notices": [{"at", "appId",
+//!   "integrationId", "name", "reason"}]}`, oldest first. `body` is JSON when what came is JSON, else text. A notice says
+//!   that an integration was paused. `DELETE` forgets all.
+//! - `GET /api/stream`: the same, one Server-Sent Event (`received`, `notice`) each, what is kept first; `forgotten` when
+//!   all was forgotten.
 //! - `GET` anywhere else: the page.
 
 use std::{
@@ -22,6 +24,7 @@ use axum::{
     response::{IntoResponse, Response, Sse, sse},
     routing::get,
 };
+use dispatch::notice::Notice;
 use domain::time::Timestamp;
 use futures_util::Stream;
 use serde::Serialize;
@@ -37,6 +40,8 @@ const MOST: usize = 10_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of one body. Deliveries have at most 64 KB.
 const MOST_BODY: usize = 1024 * 1024;
+/// Notices kept.
+const MOST_NOTICES: usize = 100;
 /// Receptions that a page is shown when it opens.
 const SHOWN: usize = 200;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -75,23 +80,59 @@ pub struct Links {
     pub console: String,
 }
 
-/// Receptions are numbered from 1 on; clearing goes on counting.
+/// Receptions and notices are numbered together from 1 on; clearing goes on counting.
 #[derive(Debug)]
 struct Kept {
     /// Tells streams of an earlier process that their numbers mean nothing here.
     life: String,
     received: VecDeque<(u64, usize, Arc<Received>)>,
+    notices: VecDeque<(u64, Arc<Notice>)>,
     bytes: usize,
     next: u64,
-    /// The number of the first reception after the last clearing.
+    /// The number of the first one after the last clearing.
     since: u64,
+}
+
+/// What a stream tells of.
+enum Entry {
+    Received(Arc<Received>),
+    Notice(Arc<Notice>),
+}
+
+impl Kept {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Receptions after `seen` and notices after `told`, in their order.
+    fn after(&self, seen: u64, told: u64) -> Vec<(u64, Entry)> {
+        let received = self.received.iter().filter(|(number, ..)| *number > seen);
+        let received = received.map(|(number, _, one)| (*number, Entry::Received(Arc::clone(one))));
+        let notices = self.notices.iter().filter(|(number, _)| *number > told);
+        let notices = notices.map(|(number, one)| (*number, Entry::Notice(Arc::clone(one))));
+        let mut entries: Vec<_> = received.chain(notices).collect();
+        entries.sort_by_key(|(number, _)| *number);
+        entries
+    }
+}
+
+impl Entry {
+    /// As an event of the stream.
+    fn event(&self, id: String) -> sse::Event {
+        let (name, data) = match self {
+            Self::Received(received) => ("received", serde_json::to_string(&**received)),
+            Self::Notice(notice) => ("notice", serde_json::to_string(&**notice)),
+        };
+        sse::Event::default().event(name).id(id).data(data.unwrap_or_default())
+    }
 }
 
 impl Inbox {
     /// An empty inbox. Streams end when `stopping` is cancelled.
     pub fn new(links: Links, stopping: CancellationToken) -> Self {
         let life = edge::chance::hex::<4>();
-        let kept = Kept { life, received: VecDeque::new(), bytes: 0, next: 1, since: 1 };
+        let kept = Kept { life, received: VecDeque::new(), notices: VecDeque::new(), bytes: 0, next: 1, since: 1 };
         Self { kept: Arc::new(Mutex::new(kept)), changed: watch::Sender::new(()), stopping, links }
     }
 
@@ -100,11 +141,17 @@ impl Inbox {
         self.kept().received.iter().map(|(_, _, received)| Arc::clone(received)).collect()
     }
 
+    /// Every notice that is still kept, oldest first.
+    pub fn notices(&self) -> Vec<Arc<Notice>> {
+        self.kept().notices.iter().map(|(_, notice)| Arc::clone(notice)).collect()
+    }
+
     /// Forgets all.
     pub fn clear(&self) {
         {
             let mut kept = self.kept();
             kept.received.clear();
+            kept.notices.clear();
             kept.bytes = 0;
             kept.since = kept.next;
         }
@@ -114,13 +161,25 @@ impl Inbox {
     fn keep(&self, received: Received, size: usize) {
         {
             let mut kept = self.kept();
-            let number = kept.next;
-            kept.next += 1;
+            let number = kept.number();
             kept.bytes += size;
             kept.received.push_back((number, size, Arc::new(received)));
             while kept.received.len() > MOST || kept.bytes > MOST_BYTES {
                 let Some((_, size, _)) = kept.received.pop_front() else { break };
                 kept.bytes -= size;
+            }
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Shows that an integration was paused.
+    pub fn tell(&self, notice: Notice) {
+        {
+            let mut kept = self.kept();
+            let number = kept.number();
+            kept.notices.push_back((number, Arc::new(notice)));
+            if kept.notices.len() > MOST_NOTICES {
+                kept.notices.pop_front();
             }
         }
         self.changed.send_replace(());
@@ -145,13 +204,19 @@ impl Inbox {
     /// Everything from the reception after `last` on, for ever.
     fn stream(self, last: Option<&str>) -> impl Stream<Item = Result<sse::Event, Infallible>> + use<> {
         let mut changes = self.changed.subscribe();
-        let (life, mut seen, mut since) = {
+        let (life, mut seen, mut told, mut since) = {
             let kept = self.kept();
             let seen = last.and_then(|last| last.strip_prefix(&kept.life)?.strip_prefix('.')?.parse::<u64>().ok());
-            // Whoever comes anew, or from before a clearing, is told to start afresh, and shown the latest.
+            // Whoever comes anew, or from before a clearing, is told to start afresh, and shown the latest receptions and
+            // every notice.
             let latest = kept.next.saturating_sub(u64::try_from(SHOWN).unwrap_or(0) + 1);
-            let since = seen.filter(|seen| seen + 1 >= kept.since).map_or(0, |_| kept.since);
-            (kept.life.clone(), seen.unwrap_or(latest).max(latest), since)
+            let goes_on = seen.filter(|seen| seen + 1 >= kept.since);
+            (
+                kept.life.clone(),
+                seen.unwrap_or(latest).max(latest),
+                goes_on.unwrap_or(0),
+                goes_on.map_or(0, |_| kept.since),
+            )
         };
         stream! {
             loop {
@@ -159,16 +224,17 @@ impl Inbox {
                     let kept = self.kept();
                     let cleared = kept.since != since;
                     since = kept.since;
-                    let new = kept.received.iter().filter(|(number, _, _)| *number > seen);
-                    (new.map(|(number, _, one)| (*number, Arc::clone(one))).collect::<Vec<_>>(), cleared)
+                    let new = kept.after(seen, told);
+                    seen = kept.next - 1;
+                    told = seen;
+                    (new, cleared)
                 };
                 if cleared {
-                    yield Ok(sse::Event::default().event("forgotten").id(format!("{life}.{seen}")).data("{}"));
+                    let before = new.first().map_or(seen, |(number, _)| number - 1);
+                    yield Ok(sse::Event::default().event("forgotten").id(format!("{life}.{before}")).data("{}"));
                 }
-                for (number, received) in new {
-                    seen = number;
-                    let data = serde_json::to_string(&*received).unwrap_or_default();
-                    yield Ok(sse::Event::default().event("received").id(format!("{life}.{number}")).data(data));
+                for (number, entry) in new {
+                    yield Ok(entry.event(format!("{life}.{number}")));
                 }
                 match self.stopping.run_until_cancelled(changes.changed()).await {
                     Some(Ok(())) => {}
@@ -192,9 +258,11 @@ async fn list(State(inbox): State<Inbox>) -> Response {
     #[derive(Serialize)]
     struct List<'a> {
         data: Vec<&'a Received>,
+        notices: Vec<&'a Notice>,
     }
-    let received = inbox.received();
-    axum::Json(List { data: received.iter().map(|one| &**one).collect() }).into_response()
+    let (received, notices) = (inbox.received(), inbox.notices());
+    let data = received.iter().map(|one| &**one).collect();
+    axum::Json(List { data, notices: notices.iter().map(|one| &**one).collect() }).into_response()
 }
 
 async fn forget(State(inbox): State<Inbox>) -> StatusCode {
@@ -239,6 +307,10 @@ async fn take(State(inbox): State<Inbox>, request: Request) -> Response {
 mod tests {
     use axum::body::Body;
     use axum::http::Method;
+    use domain::{
+        breaker::Pause,
+        id::{AppId, IntegrationId},
+    };
     use futures_util::StreamExt;
     use serde_json::Value;
     use tower::ServiceExt;
@@ -281,6 +353,38 @@ mod tests {
         assert!(listed[0]["receivedAt"].is_string());
         assert_eq!(ask(&inbox, Method::DELETE, "/api/received", "").await.0, StatusCode::NO_CONTENT);
         assert!(inbox.received().is_empty());
+    }
+
+    fn notice(name: &str) -> Notice {
+        let at = Timestamp::from_millis(0);
+        let (app, integration) = (AppId::mint(at, &[1; 10]), IntegrationId::mint(at, &[2; 10]));
+        Notice::paused(at, (app, integration), name, Pause::Failures)
+    }
+
+    #[tokio::test]
+    async fn notices_stand_beside_what_came_and_all_are_shown_to_who_comes_later() {
+        let inbox = inbox();
+        inbox.tell(notice("CRM"));
+        for _ in 0..SHOWN + 1 {
+            ask(&inbox, Method::POST, "/in", "1").await;
+        }
+        let (_, listed) = ask(&inbox, Method::GET, "/api/received", "").await;
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!(listed["data"].as_array().map(Vec::len), Some(SHOWN + 1));
+        assert_eq!((&listed["notices"][0]["name"], &listed["notices"][1]), (&json!("CRM"), &Value::Null));
+
+        let mut fresh = Box::pin(inbox.clone().stream(None));
+        let events = next(&mut fresh, SHOWN + 2).await;
+        assert!(events[0].contains("forgotten") && events[1].contains("notice"), "{}", events[1]);
+        let count = |name: &str| events.iter().filter(|event| event.contains(&format!("event: {name}"))).count();
+        assert_eq!((count("received"), count("notice")), (SHOWN, 1));
+        let life = inbox.kept().life.clone();
+        let mut resumed = Box::pin(inbox.clone().stream(Some(&format!("{life}.{}", SHOWN + 2))));
+        (0..MOST_NOTICES).for_each(|_| inbox.tell(notice("ERP")));
+        assert!(next(&mut resumed, 1).await[0].contains("ERP"), "what was told is not told again");
+        assert_eq!((inbox.notices().len(), inbox.notices()[0].name.as_str()), (MOST_NOTICES, "ERP"));
+        inbox.clear();
+        assert!(inbox.notices().is_empty());
     }
 
     #[tokio::test]
