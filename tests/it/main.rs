@@ -12,6 +12,7 @@ mod lambda;
 mod limits;
 mod manage;
 mod openapi;
+mod receivers;
 mod resend;
 mod secrets;
 mod sessions;
