@@ -86,12 +86,12 @@ enum Step {
     Read { active: bool, generation: u64 },
     /// It has claimed.
     Claimed { claim: u64, generation: u64 },
-    /// It has its outcome; a success has yet to reset the count.
-    Came { claim: u64, generation: u64, good: bool },
-    /// A success has looked at the count, which was above zero.
-    Resets { claim: u64, generation: u64 },
-    /// It records.
+    /// It has its outcome, and records it.
     Records { claim: u64, generation: u64, good: bool, known: Option<Breaker> },
+    /// A success is recorded, and has yet to look at the count.
+    Counts { generation: u64 },
+    /// It has looked, and the count was above zero.
+    Resets { generation: u64 },
 }
 
 /// The model: what was stored, in order.
@@ -217,26 +217,23 @@ impl World {
             Step::Claimed { claim, generation } => {
                 self.posts_after_pause += usize::from(!self.table.active);
                 let good = !self.dice.percent(failing);
-                Some(Step::Came { claim, generation, good })
+                Some(Step::Records { claim, generation, good, known: None })
             }
-            Step::Came { claim, generation, good: true } => match self.table.breaker.succeeded(generation) {
-                Some(_) => Some(Step::Resets { claim, generation }),
-                None => {
-                    // Looked, and there was nothing to forget: the model's row of failures ends here.
-                    self.model_succeeds(generation);
-                    Some(Step::Records { claim, generation, good: true, known: None })
-                }
-            },
-            Step::Came { claim, generation, good: false } => {
-                Some(Step::Records { claim, generation, good: false, known: None })
+            Step::Counts { generation } if self.table.breaker.succeeded(generation).is_some() => {
+                Some(Step::Resets { generation })
             }
-            Step::Resets { claim, generation } => {
+            // Looked, and there was nothing to forget: the model's row of failures ends here.
+            Step::Counts { generation } => {
+                self.model_succeeds(generation);
+                None
+            }
+            Step::Resets { generation } => {
                 // `generation = :generation AND failures > :zero`
                 if let Some(after) = self.table.breaker.succeeded(generation) {
                     self.table.breaker = after;
                 }
                 self.model_succeeds(generation);
-                Some(Step::Records { claim, generation, good: true, known: None })
+                None
             }
             Step::Records { claim, generation, good, known } => self.record(delivery, claim, generation, good, known),
         }
@@ -256,7 +253,7 @@ impl World {
             if holds {
                 self.settle(delivery, State::Delivered);
             }
-            return None;
+            return Some(Step::Counts { generation });
         }
         let (after, effect) = known.unwrap_or(Breaker { failures: 0, generation }).failed(generation, None);
         let condition = match effect {
@@ -421,9 +418,9 @@ async fn the_table_agrees_with_the_model() {
                 let (claim, life) = held.swap_remove(dice.below(held.len()));
                 let is_now = life.generation == model.generation;
                 if dice.percent(3) {
-                    tally.delivered(life, at).await.expect("counted");
                     let attempt = Attempt::record(1, at, &outcome(None));
                     store.record(&claim, &attempt, Verdict::Delivered, None).await.expect("asked").expect("recorded");
+                    tally.delivered(life, at).await.expect("counted");
                     model.in_a_row = if is_now { 0 } else { model.in_a_row };
                 } else {
                     let attempt = Attempt::record(1, at, &outcome(Some(ErrorClass::Timeout)));

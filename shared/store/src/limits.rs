@@ -1,8 +1,9 @@
 //! Rate limits over all instances of a function: one conditional write a request, a local count in front of it that
 //! saves writes, and stands in when the table is away.
 //!
-//! A row holds its window's start and count. An app's limit is large: an instance that spends what it took takes twice as
-//! much the next time, up to a hundredth of the limit, and spends it locally; one that serves a single request takes one.
+//! A row holds its window's start and count. An instance that spends what it took takes twice as much the next time, up to
+//! a hundredth of an app's limit or a twentieth of an address's, and spends it locally; one that serves a single request
+//! takes one. What other instances hold unspent may refuse an address's last few requests early; none is admitted late.
 //! A refusal is remembered until its window ends, so refusals cost nothing.
 
 use std::{
@@ -30,7 +31,9 @@ const HELD: usize = 10_000;
 /// Tries when others write the same row.
 const TRIES: u8 = 4;
 /// What an app's limit is divided by for one instance's largest share.
-const SHARES: u32 = 100;
+const APP_SHARES: u32 = 100;
+/// The same of an address's: its requests mostly reach few instances.
+const IP_SHARES: u32 = 20;
 /// A slow table must not make the request slow: beyond this it counts as away.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -79,7 +82,8 @@ impl Limiter {
     /// # Errors
     /// When it is over the limit.
     pub async fn admit_ip(&self, ip: IpAddr, now: Timestamp) -> Result<(), Exceeded> {
-        self.admit(Key::limit_ip(self.scope, &limit::subject(ip)), self.limits.ip, 1, now).await
+        let most = (self.limits.ip / IP_SHARES).max(1);
+        self.admit(Key::limit_ip(self.scope, &limit::subject(ip)), self.limits.ip, most, now).await
     }
 
     /// Counts a request to this app. Only for apps that exist: rows are made of it.
@@ -87,7 +91,7 @@ impl Limiter {
     /// # Errors
     /// When it is over the limit.
     pub async fn admit_app(&self, app: AppId, now: Timestamp) -> Result<(), Exceeded> {
-        let most = (self.limits.app / SHARES).max(1);
+        let most = (self.limits.app / APP_SHARES).max(1);
         self.admit(Key::limit_app(self.scope, app), self.limits.app, most, now).await
     }
 
