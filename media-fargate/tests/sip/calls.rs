@@ -71,8 +71,16 @@ async fn what_the_far_side_is_told() {
 #[tokio::test]
 async fn challenges_are_answered_once() {
     for (status, header, challenge) in [
-        ("401 Unauthorized", "Authorization", "WWW-Authenticate: Digest realm=\"far\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\n"),
-        ("407 Proxy Authentication Required", "Proxy-Authorization", "Proxy-Authenticate: Digest realm=\"far\", nonce=\"n1\"\n"),
+        (
+            "401 Unauthorized",
+            "Authorization",
+            "WWW-Authenticate: Digest realm=\"far\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\n",
+        ),
+        (
+            "407 Proxy Authentication Required",
+            "Proxy-Authorization",
+            "Proxy-Authenticate: Digest realm=\"far\", nonce=\"n1\"\n",
+        ),
     ] {
         let credential = |password: &str| Credential { username: "joe".into(), password: password.to_owned().into() };
         let far = Sipp::play(&[
@@ -148,7 +156,12 @@ async fn refusals_come_through() {
     ] {
         let moved = "Contact: <sip:elsewhere@127.0.0.1:9>\n";
         let headers = if code == 302 { moved } else { "" };
-        let far = Sipp::play(&[Invite(&[]), Answer("180 Ringing", "a", "", None), Answer(line, "a", headers, None), Take("ACK")]);
+        let far = Sipp::play(&[
+            Invite(&[]),
+            Answer("180 Ringing", "a", "", None),
+            Answer(line, "a", headers, None),
+            Take("ACK"),
+        ]);
         let mut leg = invite(&agent, trunk(&far.uri())).await;
         expect!(&mut leg, Event::Ringing, Event::Rejected { status } if status == code);
         over(&mut leg).await;
@@ -198,13 +211,7 @@ async fn an_answer_that_crosses_the_cancel_is_ended() {
 
 #[tokio::test]
 async fn a_leg_that_is_dropped_hangs_up() {
-    let far = Sipp::play(&[
-        Invite(&[]),
-        Answer(OK, "a", "", SPEECH),
-        Take("ACK"),
-        Take("BYE"),
-        Reply(OK, "", None),
-    ]);
+    let far = Sipp::play(&[Invite(&[]), Answer(OK, "a", "", SPEECH), Take("ACK"), Take("BYE"), Reply(OK, "", None)]);
     let agent = agent().await;
     let mut leg = invite(&agent, trunk(&far.uri())).await;
     expect!(&mut leg, Event::Answered(_));

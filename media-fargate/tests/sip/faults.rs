@@ -26,13 +26,7 @@ fn servers(ports: &[u16]) -> Arc<Zone> {
 }
 
 fn answering() -> Sipp {
-    Sipp::play(&[
-        Invite(&[]),
-        Answer("200 OK", "a", "", SPEECH),
-        Take("ACK"),
-        Take("BYE"),
-        Reply("200 OK", "", None),
-    ])
+    Sipp::play(&[Invite(&[]), Answer("200 OK", "a", "", SPEECH), Take("ACK"), Take("BYE"), Reply("200 OK", "", None)])
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 mod calls;
 mod faults;
+mod intruders;
 mod sessions;
 mod sipp;
 mod support;
+mod tls;
+mod torture;

@@ -196,17 +196,13 @@ impl Sipp {
 
     /// Waits until the whole ladder has been played.
     pub async fn played(mut self) {
-        let files = self.files.clone();
         let status = loop {
             match self.child.try_wait().expect("a child") {
                 Some(status) => break status,
                 None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
             }
         };
-        if !status.success() {
-            let read = |name: &str| fs::read_to_string(files.join(name)).unwrap_or_default();
-            panic!("{status}\n{}\n{}\n{}", read("errors.log"), read("messages.log"), read("ladder.xml"));
-        }
+        assert!(status.success(), "the ladder is played: {status}");
     }
 }
 
@@ -214,6 +210,11 @@ impl Drop for Sipp {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            for name in ["ladder.xml", "messages.log", "errors.log"] {
+                eprintln!("== {name}\n{}", fs::read_to_string(self.files.join(name)).unwrap_or_default());
+            }
+        }
         let _ = fs::remove_dir_all(&self.files);
     }
 }
