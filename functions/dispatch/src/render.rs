@@ -12,7 +12,7 @@ use domain::{
     id::{AppId, IntegrationId},
     integration::Integration,
     signature::{self, SigningSecret},
-    template::{Unfilled, Values},
+    template::{Template, Unfilled, Values, Writing},
     time::Timestamp,
 };
 use store::{
@@ -150,25 +150,16 @@ const READINGS: [Reading; 5] = [|_| None, percent, form, json, html];
 impl Redactor {
     fn new(values: &Values, keys: &[SigningSecret]) -> Self {
         let mut needles = Vec::new();
-        for value in values.values() {
+        for (name, value) in values {
             let bytes = value.expose().as_bytes();
-            needles.push(Zeroizing::new(bytes.to_vec()));
             let runs = bytes.split(|byte| !byte.is_ascii_alphanumeric()).filter(|run| run.len() >= RUN);
             needles.extend(runs.map(|run| Zeroizing::new(run.to_vec())));
-            needles.push(Zeroizing::new(STANDARD.encode(bytes).into_bytes()));
-            needles.push(Zeroizing::new(hex(bytes, b"0123456789abcdef")));
-            needles.push(Zeroizing::new(hex(bytes, b"0123456789ABCDEF")));
-            // Within a longer text the encoding depends on where the value begins; its middle is the same for each.
-            for before in 0..3 {
-                let mut shifted = Zeroizing::new(vec![0; before]);
-                shifted.extend_from_slice(bytes);
-                let (first, end) = ((before * 8).div_ceil(6), shifted.len() * 8 / 6);
-                for encoded in [STANDARD_NO_PAD.encode(&*shifted), URL_SAFE_NO_PAD.encode(&*shifted)] {
-                    let encoded = Zeroizing::new(encoded.into_bytes());
-                    if end >= first + SHORTEST_BEGINNING {
-                        needles.push(Zeroizing::new(encoded[first..end].to_vec()));
-                    }
-                }
+            encodings(bytes, &mut needles);
+            // A whole address is encoded with what stands in it.
+            let in_address = Template::parse(&format!("{{secret.{name}}}"));
+            let in_address = in_address.ok().and_then(|place| place.fill(Writing::Percent, values).ok());
+            if let Some(written) = in_address.filter(|written| written.as_bytes() != bytes) {
+                encodings(written.as_bytes(), &mut needles);
             }
         }
         needles.extend(keys.iter().map(|key| Zeroizing::new(key.expose().as_bytes().to_vec())));
@@ -192,6 +183,26 @@ impl Redactor {
             }
         }
         shown
+    }
+}
+
+/// A value, and what it is encoded to.
+fn encodings(bytes: &[u8], needles: &mut Vec<Zeroizing<Vec<u8>>>) {
+    needles.push(Zeroizing::new(bytes.to_vec()));
+    needles.push(Zeroizing::new(STANDARD.encode(bytes).into_bytes()));
+    needles.push(Zeroizing::new(hex(bytes, b"0123456789abcdef")));
+    needles.push(Zeroizing::new(hex(bytes, b"0123456789ABCDEF")));
+    // Within a longer text the encoding depends on where the value begins; its middle is the same for each.
+    for before in 0..3 {
+        let mut shifted = Zeroizing::new(vec![0; before]);
+        shifted.extend_from_slice(bytes);
+        let (first, end) = ((before * 8).div_ceil(6), shifted.len() * 8 / 6);
+        for encoded in [STANDARD_NO_PAD.encode(&*shifted), URL_SAFE_NO_PAD.encode(&*shifted)] {
+            let encoded = Zeroizing::new(encoded.into_bytes());
+            if end >= first + SHORTEST_BEGINNING {
+                needles.push(Zeroizing::new(encoded[first..end].to_vec()));
+            }
+        }
     }
 }
 
@@ -316,6 +327,10 @@ mod tests {
                 assert!(!shown.contains(core), "{shown}");
             }
         }
+        // The secret as it stands in an address, within a request that is encoded as a whole.
+        let address = STANDARD.encode("POST /p%40ss%20w%2Frd%2B%22%3C%26%3E%27%5C%25%3Dx HTTP/1.1");
+        let shown = redact(&[secret], address.as_bytes());
+        assert!(shown.contains("[redacted]") && shown.len() < 50, "{shown}");
         for written in [hex(secret.as_bytes(), b"0123456789abcdef"), hex(secret.as_bytes(), b"0123456789ABCDEF")] {
             assert_eq!(redact(&[secret], &written), "[redacted]");
         }
