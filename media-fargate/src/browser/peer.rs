@@ -142,6 +142,7 @@ impl WebRtc {
             channel: None,
             control,
             stopped,
+            clock: encoding(offer.audio().codec).1,
             ended: false,
             port: Some(port),
         }))
@@ -155,6 +156,7 @@ impl WebRtc {
                 CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
                 CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
             ])
+            // Of these the client's order decides.
             .with_srtp_protection_profiles(vec![
                 SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
                 SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
@@ -317,6 +319,7 @@ struct Leg {
     channel: Option<Arc<dyn DataChannel>>,
     control: Arc<Control>,
     stopped: Arc<Notify>,
+    clock: u32,
     ended: bool,
     port: Option<Port>,
 }
@@ -459,7 +462,7 @@ impl BrowserLeg for Leg {
 
     async fn stats(&self) -> Stats {
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
-        report.iter().fold(Stats::default(), add)
+        report.iter().fold(Stats::default(), |stats, entry| add(stats, entry, self.clock))
     }
 
     async fn close(&self) {
@@ -482,14 +485,15 @@ impl Drop for Leg {
     }
 }
 
-/// Adds one entry of the library's report.
-fn add(stats: Stats, entry: &RTCStatsReportEntry) -> Stats {
+/// Adds one entry of the library's report. Its jitter is in units of the codec's clock, as it comes in RTCP.
+fn add(stats: Stats, entry: &RTCStatsReportEntry, clock: u32) -> Stats {
     let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or_default();
+    let jitter = |units: f64| seconds(units / f64::from(clock));
     let known = |value: f64| Some(seconds(value)).filter(|time| !time.is_zero());
     match entry {
         RTCStatsReportEntry::InboundRtp(inbound) => {
             let counted = &inbound.received_rtp_stream_stats;
-            let (packets, lost, jitter) = (counted.packets_received, counted.packets_lost, seconds(counted.jitter));
+            let (packets, lost, jitter) = (counted.packets_received, counted.packets_lost, jitter(counted.jitter));
             Stats { received: Flow { packets, lost, jitter }, ..stats }
         }
         RTCStatsReportEntry::OutboundRtp(outbound) => {
@@ -497,7 +501,7 @@ fn add(stats: Stats, entry: &RTCStatsReportEntry) -> Stats {
         }
         RTCStatsReportEntry::RemoteInboundRtp(remote) => {
             let counted = &remote.received_rtp_stream_stats;
-            let sent = Flow { lost: counted.packets_lost, jitter: seconds(counted.jitter), ..stats.sent };
+            let sent = Flow { lost: counted.packets_lost, jitter: jitter(counted.jitter), ..stats.sent };
             Stats { round_trip: known(remote.round_trip_time).or(stats.round_trip), sent, ..stats }
         }
         RTCStatsReportEntry::IceCandidatePair(pair) if pair.nominated => {

@@ -70,15 +70,16 @@ async fn what_the_far_side_is_told() {
 
 #[tokio::test]
 async fn challenges_are_answered_once() {
-    for (status, header, challenge) in [
+    const ANSWERED: [&[(&str, &str)]; 2] = [&[("Authorization", "Digest")], &[("Proxy-Authorization", "Digest")]];
+    for (status, answered, challenge) in [
         (
             "401 Unauthorized",
-            "Authorization",
+            ANSWERED[0],
             "WWW-Authenticate: Digest realm=\"far\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\n",
         ),
         (
             "407 Proxy Authentication Required",
-            "Proxy-Authorization",
+            ANSWERED[1],
             "Proxy-Authenticate: Digest realm=\"far\", nonce=\"n1\"\n",
         ),
     ] {
@@ -104,7 +105,7 @@ async fn challenges_are_answered_once() {
             Invite(&[]),
             Answer(status, "x", challenge, None),
             Take("ACK"),
-            TakeHeader("INVITE", header, "Digest"),
+            Invite(answered),
             Answer(status, "y", challenge, None),
             Take("ACK"),
             Pause(700),

@@ -104,7 +104,10 @@ async fn damaged_messages_hurt_nobody() {
     for round in 0..2_000 {
         let mut message = torture::MESSAGES[draw(torture::MESSAGES.len())].replace('\n', "\r\n").into_bytes();
         for _ in 0..=draw(8) {
-            let at = draw(message.len());
+            let at = draw(message.len().max(1));
+            if message.is_empty() {
+                break;
+            }
             match draw(3) {
                 0 => message[at] = draw(256) as u8,
                 1 => drop(message.drain(at..(at + draw(16)).min(message.len()))),

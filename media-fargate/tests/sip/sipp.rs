@@ -12,7 +12,7 @@ use std::{
 
 /// One rung of a ladder, seen from the provider.
 pub enum Step {
-    /// Takes the first INVITE in, some of whose headers must match, and remembers what answers to it need.
+    /// Takes an INVITE in, some of whose headers must match, and remembers what answers to it need.
     Invite(&'static [(&'static str, &'static str)]),
     /// Takes a request in.
     Take(&'static str),
