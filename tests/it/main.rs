@@ -2,6 +2,7 @@
 
 mod architecture;
 mod breaker;
+mod canary;
 mod console;
 mod crash;
 mod deliveries;
@@ -12,6 +13,7 @@ mod lambda;
 mod limits;
 mod manage;
 mod openapi;
+mod poison;
 mod receivers;
 mod resend;
 mod secrets;

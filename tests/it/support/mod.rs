@@ -1,6 +1,8 @@
 //! What tests share: a running house, a visitor, customers' servers, the Lambda Runtime API.
 
 pub mod foreign;
+pub mod hostile;
 pub mod house;
+pub mod process;
 pub mod receiver;
 pub mod runtime_api;

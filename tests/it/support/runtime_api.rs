@@ -165,8 +165,8 @@ async fn error(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> S
     settle(&api, &id, Err(json(&body))).await
 }
 
-/// Where the binary of a function lies; built on first use, each as it ships: alone.
-fn binary(name: &str) -> String {
+/// Where the binary of a package lies; built on first use, each as it ships: alone.
+pub fn binary(name: &str) -> String {
     static BUILT: OnceLock<std::sync::Mutex<HashMap<String, String>>> = OnceLock::new();
     let mut built = BUILT.get_or_init(Default::default).lock().expect("no test panics while it builds");
     if let Some(path) = built.get(name) {
