@@ -103,6 +103,7 @@ async fn wrong_fields_are_named() {
         (Method::POST, "/apps", json!({}), "name"),
         (Method::POST, "/apps", json!({"name": ""}), "name"),
         (Method::POST, "/apps", json!({"name": "x", "tenant": 1}), "tenant"),
+        (Method::POST, "/apps", json!({"name": format!("{:101}", "x")}), "name"),
         (Method::POST, &integrations, json!({"url": "https://example.com"}), "name"),
         (Method::POST, &integrations, json!({"name": "x", "url": "https://localhost"}), "url"),
         (
@@ -112,6 +113,18 @@ async fn wrong_fields_are_named() {
             "events[0]",
         ),
         (Method::POST, &integrations, json!({"name": "x", "url": "https://example.com", "timeoutMs": 1}), "timeoutMs"),
+        (
+            Method::POST,
+            &integrations,
+            json!({"name": "x", "url": "https://example.com", "headers": [["A", "b"]]}),
+            "headers[0]",
+        ),
+        (
+            Method::POST,
+            &integrations,
+            json!({"name": "x", "url": "https://example.com", "status": {"active": null}}),
+            "status",
+        ),
         (Method::PUT, &provider, json!({"kind": "sip", "uri": "x", "transport": "udp", "active": true}), "uri"),
         (
             Method::PUT,
@@ -124,6 +137,7 @@ async fn wrong_fields_are_named() {
         assert_eq!((refused.kind(), refused.field()), ("validation_error", field), "{body}: {}", refused.body);
     }
     house.manage(Method::GET, "/apps?limit=0", None).await.expect(400);
+    house.manage(Method::GET, "/apps?limit=+5", None).await.expect(400);
     house.manage(Method::GET, "/apps?cursor=nonsense", None).await.expect(400);
 }
 

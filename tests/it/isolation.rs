@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    openapi::{Operation, operations, unknown},
+    openapi::{Operation, document, insist, operations, unknown},
     support::{
         house::{Answer, Running, loaded},
         receiver::Receiver,
@@ -37,10 +37,6 @@ fn example(document: &Value, schema: &Value) -> Value {
         Some("integer") => schema.get("minimum").cloned().unwrap_or_else(|| json!(1)),
         other => panic!("no example of {other:?}: {schema}"),
     }
-}
-
-async fn document(house: &Running) -> Value {
-    house.send("console.localhost", Method::GET, "/api/v1/openapi.json", &[], None).await.expect(200).body
 }
 
 async fn ask(house: &Running, document: &Value, operation: &Operation, path: &str, token: &str) -> Answer {
@@ -204,7 +200,8 @@ async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_a
     let mut tried = 0;
     for operation in operations(&house).await.iter().filter(|operation| operation.method != Method::GET) {
         let path = operation.at(&[("appId", &app.id), ("name", "token")]);
-        ask(&house, &document, operation, &path, &token).await.expect(403);
+        let refused = ask(&house, &document, operation, &path, &token).await.expect(403);
+        insist(&document, &operation.method, path.trim_start_matches("/api/v1"), &refused);
         tried += 1;
     }
     let own = format!("/apps/{}/audit", app.id);
@@ -221,8 +218,11 @@ async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_a
 
     // Somebody who may do it does it, and it works.
     let at = |path: &str| format!("/apps/{}{path}", app.id);
-    let house = &house;
-    let manage = |method, path: String, body| async move { house.manage(method, &path, body).await };
+    let manage = async |method: Method, path: String, body: Option<Value>| {
+        let answer = house.manage(method.clone(), &path, body).await;
+        insist(&document, &method, &path, &answer);
+        answer
+    };
     let draft = json!({"name": "Sales", "destination": "tel:+493012345678"});
     let profile = manage(Method::POST, at("/profiles"), Some(draft)).await.expect(201).text("id");
     let integration = house.integrate(&app, &receiver, &["widget_loaded"], Value::Null).await;

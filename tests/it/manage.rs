@@ -82,6 +82,63 @@ async fn a_provider_can_be_removed() {
 }
 
 #[tokio::test]
+async fn a_providers_password_is_stored_sealed_and_shown_to_nobody() {
+    let house = Running::start().await;
+    let app = house.app().await;
+    let path = format!("/apps/{}/provider", app.id);
+    let put = async |more: Value| {
+        let mut draft = json!({"kind": "sip", "uri": "sip:trunk.example.com", "transport": "tls", "active": true});
+        draft.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let answer = house.manage(Method::PUT, &path, Some(draft)).await;
+        assert!(!answer.body.to_string().contains("canary"), "{}", answer.body);
+        answer
+    };
+    for (more, has_password) in [
+        (json!({}), false),
+        (json!({"username": "me"}), false),
+        (json!({"username": "me", "password": "canary 1"}), true),
+        (json!({"username": "me", "callerId": "shop"}), true),
+        (json!({"username": "you"}), false),
+        (json!({"username": "you", "password": "canary 2"}), true),
+        (json!({"username": "you", "password": null}), false),
+        (json!({"username": "you", "password": "canary 3"}), true),
+        (json!({}), false),
+    ] {
+        let stored = put(more.clone()).await.expect(200).body["data"].clone();
+        assert_eq!((&stored["hasPassword"], stored.get("username")), (&json!(has_password), more.get("username")));
+        assert_eq!(house.manage(Method::GET, &path, None).await.expect(200).body["data"], stored, "{more}");
+    }
+    for (more, field) in [
+        (json!({"password": "canary"}), "username"),
+        (json!({"username": "me", "password": ""}), "password"),
+        (json!({"username": "me", "password": "canary\n"}), "password"),
+        (json!({"username": "me", "password": ["canary"]}), "password"),
+        (json!({"username": "m e"}), "username"),
+        (json!({"hasPassword": true}), "hasPassword"),
+    ] {
+        let refused = put(more.clone()).await.expect(400);
+        assert_eq!((refused.kind(), refused.field()), ("validation_error", field), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_key_service_no_password_is_stored() {
+    let house = Running::start().await;
+    let app = house.app().await;
+    let path = format!("/apps/{}/provider", app.id);
+    let before = house.manage(Method::GET, &path, None).await.expect(200).body["data"].clone();
+    let draft = json!({"kind": "sip", "uri": "sip:other.example.com", "transport": "tls", "active": true,
+        "username": "me", "password": "canary"});
+    // Another emulator of AWS cannot be broken from here.
+    let stand_ins = house.stand_ins().expect("a house with stand-ins of its own");
+    stand_ins.down(embedded::Service::Kms);
+    let refused = house.manage(Method::PUT, &path, Some(draft)).await.expect(503);
+    assert!(!refused.body.to_string().contains("canary"), "{}", refused.body);
+    stand_ins.clear(embedded::Service::Kms);
+    assert_eq!(house.manage(Method::GET, &path, None).await.expect(200).body["data"], before);
+}
+
+#[tokio::test]
 async fn an_integrations_patch_is_a_merge_patch() {
     let house = Running::start().await;
     let receiver = Receiver::start().await;
