@@ -23,7 +23,9 @@ pub fn init() {
 /// Lets through what may be logged at all, whatever `RUST_LOG` asks for. Below `info` the SDK prints whole requests and
 /// answers, and with them rows, messages and data keys; other crates print peers' addresses.
 pub fn discreet() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO).with_targets(OURS.map(|name| (name, LevelFilter::TRACE)))
+    let others = Targets::new().with_default(LevelFilter::INFO);
+    // The SIP stack prints whole messages at `info`, and whom they are about above it.
+    others.with_targets(OURS.map(|name| (name, LevelFilter::TRACE))).with_target("rsipstack", LevelFilter::OFF)
 }
 
 #[cfg(test)]
@@ -43,6 +45,8 @@ mod tests {
             ("axum::serve", Level::DEBUG, false),
             ("aws_config", Level::INFO, true),
             ("dynoxide", Level::ERROR, true),
+            ("rsipstack::transport::udp", Level::INFO, false),
+            ("rsipstack::dialog", Level::ERROR, false),
         ] {
             assert_eq!(discreet.would_enable(target, &level), heard, "{target} {level}");
         }
