@@ -160,7 +160,6 @@ impl Agent {
             ports: Ports::new(listen.ip(), config.rtp_ports),
             dns: config.dns,
             reach: config.reach,
-            t1: config.t1,
             patience: config.patience,
             legs: Mutex::default(),
             connections: Mutex::default(),
@@ -206,7 +205,6 @@ pub(crate) struct Shared {
     pub(crate) ports: Ports,
     pub(crate) dns: Arc<dyn Lookup>,
     pub(crate) reach: Reach,
-    pub(crate) t1: Duration,
     pub(crate) patience: Duration,
     legs: Mutex<HashMap<LegId, mpsc::Sender<Transaction>>>,
     connections: Mutex<Vec<(Hop, SipConnection)>>,
@@ -401,12 +399,23 @@ pub(crate) async fn authenticated(
         password: credential.password.to_string(),
         ..Digest::default()
     };
-    handle_client_authenticate(sequence.next(), transaction, response.clone(), &digest).await.ok()
+    let mut again = handle_client_authenticate(sequence.next(), transaction, response.clone(), &digest).await.ok()?;
+    // A token, which the stack quotes (RFC 3261, section 25.1).
+    let unquoted = |value: &str| value.replace("qop=\"auth\"", "qop=auth");
+    for header in again.original.headers.iter_mut() {
+        match header {
+            Header::Authorization(value) => value.replace(unquoted(value.value())),
+            Header::ProxyAuthorization(value) => value.replace(unquoted(value.value())),
+            _ => {}
+        }
+    }
+    Some(again)
 }
 
-/// Whether the stack itself wrote a final response, for want of another: a real one always names its end.
+/// Whether the stack itself wrote a final response, for want of another: a real one names its end.
 pub(crate) fn made_here(response: &Response) -> bool {
-    !response.to_header().is_ok_and(|to| matches!(to.tag(), Ok(Some(_))))
+    let written = matches!(response.status_code, StatusCode::RequestTimeout | StatusCode::ServiceUnavailable);
+    written && !response.to_header().is_ok_and(|to| matches!(to.tag(), Ok(Some(_))))
 }
 
 /// Answers whatever comes in.

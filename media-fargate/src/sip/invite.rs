@@ -105,15 +105,14 @@ impl Inviting {
                         state.confirmed = Some(tag);
                         // Nobody to give it to: given up in this very moment.
                         if self.progress.send(Progress::Response(Box::new(response))).await.is_err() {
-                            self.end(dialog);
+                            self.end(dialog, None);
                         }
                     }
-                    confirmed => {
-                        if confirmed.is_none() {
-                            state.confirmed = Some(tag);
-                        }
-                        self.end(dialog);
+                    None => {
+                        state.confirmed = Some(tag);
+                        self.end(dialog, Some(self.progress.clone()));
                     }
+                    Some(_) => self.end(dialog, None),
                 }
             }
             _ if state.confirmed.is_some() => {}
@@ -137,12 +136,15 @@ impl Inviting {
         tokio::spawn(async move { shared.ask(cancel, &hop, None, &sequence).await });
     }
 
-    /// Ends a session that nobody wants.
-    fn end(&self, dialog: Option<Dialog>) {
+    /// Ends a session that nobody wants, and reports when that is done.
+    fn end(&self, dialog: Option<Dialog>, report: Option<mpsc::Sender<Progress>>) {
         let Some(dialog) = dialog else { return };
         let (shared, hop, credential) = (self.shared.clone(), self.hop.clone(), self.credential.clone());
         tokio::spawn(async move {
-            shared.ask_within(&dialog, Method::Bye, Vec::new(), Vec::new(), &hop, credential.as_ref()).await
+            let _ = shared.ask_within(&dialog, Method::Bye, Vec::new(), Vec::new(), &hop, credential.as_ref()).await;
+            if let Some(report) = report {
+                let _ = report.send(Progress::Silence).await;
+            }
         });
     }
 

@@ -7,6 +7,7 @@ pub mod headers;
 pub mod invite;
 pub mod leg;
 pub mod media;
+pub mod ping;
 pub mod sdp;
 pub mod target;
 pub mod timer;

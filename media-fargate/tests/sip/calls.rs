@@ -77,11 +77,7 @@ async fn challenges_are_answered_once() {
             ANSWERED[0],
             "WWW-Authenticate: Digest realm=\"far\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\n",
         ),
-        (
-            "407 Proxy Authentication Required",
-            ANSWERED[1],
-            "Proxy-Authenticate: Digest realm=\"far\", nonce=\"n1\"\n",
-        ),
+        ("407 Proxy Authentication Required", ANSWERED[1], "Proxy-Authenticate: Digest realm=\"far\", nonce=\"n1\"\n"),
     ] {
         let credential = |password: &str| Credential { username: "joe".into(), password: password.to_owned().into() };
         let far = Sipp::play(&[

@@ -1,8 +1,10 @@
 //! The trunk against real peers over loopback: sipp plays a provider, one scenario per outcome.
 
+mod baresip;
 mod calls;
 mod faults;
 mod intruders;
+mod pings;
 mod sessions;
 mod sipp;
 mod support;

@@ -14,6 +14,8 @@ use std::{
 pub enum Step {
     /// Takes an INVITE in, some of whose headers must match, and remembers what answers to it need.
     Invite(&'static [(&'static str, &'static str)]),
+    /// The same with another request.
+    Begin(&'static str, &'static [(&'static str, &'static str)]),
     /// Takes a request in.
     Take(&'static str),
     /// Takes a request in, one of whose headers must match.
@@ -36,7 +38,7 @@ pub enum Step {
     Pause(u32),
 }
 
-use Step::{Answer, Credentials, Expect, ExpectBody, Invite, Pause, Reply, Send, Take, TakeBody, TakeHeader};
+use Step::{Answer, Begin, Credentials, Expect, ExpectBody, Invite, Pause, Reply, Send, Take, TakeBody, TakeHeader};
 
 /// A description that takes G.711, and what else its lines say.
 pub const SPEECH: Option<&str> = Some("m=audio [media_port] RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n");
@@ -44,8 +46,9 @@ pub const SPEECH: Option<&str> = Some("m=audio [media_port] RTP/AVP 0 101\na=rtp
 impl Step {
     fn write(&self, text: &mut String) {
         let _ = match self {
-            Invite(headers) => {
-                text.push_str("<recv request=\"INVITE\"><action>\n");
+            Invite(headers) => return Begin("INVITE", headers).write(text),
+            Begin(method, headers) => {
+                let _ = writeln!(text, "<recv request=\"{method}\"><action>");
                 remember(text);
                 for (header, pattern) in *headers {
                     check(text, pattern, &format!("hdr\" header=\"{header}:"));
@@ -166,7 +169,9 @@ impl Sipp {
             step.write(&mut text);
         }
         let mut variables = vec!["1", "2", "3", "6", "7"];
-        if uses(|step| matches!(step, TakeHeader(..) | TakeBody(..) | ExpectBody(..) | Invite([_, ..]))) {
+        if uses(|step| {
+            matches!(step, TakeHeader(..) | TakeBody(..) | ExpectBody(..) | Invite([_, ..]) | Begin(_, [_, ..]))
+        }) {
             variables.push("4");
         }
         if uses(|step| matches!(step, Credentials)) {
