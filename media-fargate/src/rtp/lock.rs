@@ -1,0 +1,179 @@
+//! Symmetric RTP: whom a leg without DTLS listens to, and where it sends (security.md, "Media").
+//!
+//! The description names an address, but behind a NAT the packets come from another. So the first source that sends what
+//! was negotiated is taken, and then nobody else: whoever sprays packets at our ports neither hears nor speaks. Only a new
+//! description opens the choice again.
+
+use std::net::SocketAddr;
+
+use super::{Format, Packet};
+
+/// Packets in a row that prove a source that the description does not name (RFC 3550, appendix A.1, `MIN_SEQUENTIAL`): one
+/// stray packet wins no call.
+const PROOF: u8 = 2;
+
+/// Whom a leg listens to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lock {
+    named: Option<SocketAddr>,
+    locked: Option<SocketAddr>,
+    candidate: Option<Candidate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    source: SocketAddr,
+    ssrc: u32,
+    next: u16,
+    proofs: u8,
+}
+
+impl Lock {
+    /// For a leg whose description names an address; `None`: it names none to send to.
+    pub fn new(named: Option<SocketAddr>) -> Self {
+        Self { named, locked: None, candidate: None }
+    }
+
+    /// A new description. Only one that names another address opens the choice again: a refresh repeats the old one.
+    pub fn renamed(&mut self, named: Option<SocketAddr>) {
+        if named != self.named {
+            *self = Self::new(named);
+        }
+    }
+
+    /// Whether to hear a packet. The named address is believed at once, and takes over from a source that was only
+    /// guessed; from then on it is the only one.
+    pub fn admits(&mut self, source: SocketAddr, packet: &Packet, format: &Format) -> bool {
+        if self.locked == Some(source) {
+            return true;
+        }
+        let known = format.kind(packet.payload_type).is_some();
+        let settled = self.locked.is_some() && (self.locked == self.named || self.named != Some(source));
+        if !known || settled {
+            return false;
+        }
+        let admitted = self.named == Some(source) || self.proven(source, packet);
+        if admitted {
+            self.locked = Some(source);
+            self.candidate = None;
+        }
+        admitted
+    }
+
+    fn proven(&mut self, source: SocketAddr, packet: &Packet) -> bool {
+        let proofs = match self.candidate {
+            Some(Candidate { source: seen, ssrc, next, proofs }) if seen == source => {
+                let follows = ssrc == packet.ssrc && next == packet.sequence;
+                if follows { proofs + 1 } else { 1 }
+            }
+            _ => 1,
+        };
+        self.candidate = Some(Candidate { source, ssrc: packet.ssrc, next: packet.sequence.wrapping_add(1), proofs });
+        proofs >= PROOF
+    }
+
+    /// Where to send: to who is heard; before that, to the named address.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.locked.or(self.named)
+    }
+
+    /// Whom it is locked to, if to anybody.
+    pub fn locked(&self) -> Option<SocketAddr> {
+        self.locked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{super::Codec, *};
+
+    const FORMAT: Format = Format { codec: Codec::Pcmu, audio: 0, events: Some(101), comfort_noise: None };
+    const NAMED: &str = "192.0.2.1:4000";
+    const NAT: &str = "198.51.100.7:5000";
+    const THIEF: &str = "203.0.113.66:6666";
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn packet(payload_type: u8, ssrc: u32, sequence: u16) -> Packet {
+        Packet { payload_type, marker: false, sequence, timestamp: 0, ssrc, payload: Bytes::new() }
+    }
+
+    /// Columns: what is named; packets (source, payload type, SSRC, sequence) and whether each is heard; where to send.
+    #[test]
+    fn who_is_heard() {
+        type Heard = ((&'static str, u8, u32, u16), bool);
+        let cases: [(&str, &[Heard], &str); 7] = [
+            (NAMED, &[], NAMED),
+            (NAMED, &[((NAMED, 0, 1, 1), true), ((NAT, 0, 1, 2), false), ((NAT, 0, 1, 3), false)], NAMED),
+            (
+                NAMED,
+                &[
+                    ((NAT, 0, 1, 9), false),
+                    ((NAT, 0, 1, 10), true),
+                    ((THIEF, 0, 2, 1), false),
+                    ((THIEF, 0, 2, 2), false),
+                ],
+                NAT,
+            ),
+            // What was not negotiated proves nothing, not even of the named address.
+            (NAMED, &[((THIEF, 96, 2, 1), false), ((THIEF, 96, 2, 2), false), ((NAMED, 9, 1, 1), false)], NAMED),
+            // Two sources in turn prove neither; a stray packet, another stream or a gap begins again.
+            (
+                NAMED,
+                &[
+                    ((NAT, 0, 1, 1), false),
+                    ((THIEF, 0, 2, 1), false),
+                    ((NAT, 0, 1, 2), false),
+                    ((THIEF, 0, 2, 2), false),
+                ],
+                NAMED,
+            ),
+            (
+                NAMED,
+                &[((NAT, 0, 1, 1), false), ((NAT, 0, 3, 2), false), ((NAT, 0, 3, 4), false), ((NAT, 101, 3, 5), true)],
+                NAT,
+            ),
+            // The named one takes over from a guess, for good.
+            (
+                NAMED,
+                &[
+                    ((THIEF, 0, 2, u16::MAX), false),
+                    ((THIEF, 0, 2, 0), true),
+                    ((NAMED, 0, 1, 50), true),
+                    ((THIEF, 0, 2, 1), false),
+                    ((THIEF, 0, 2, 2), false),
+                    // Whoever is locked may send anything; the transform looks at it.
+                    ((NAMED, 77, 1, 51), true),
+                ],
+                NAMED,
+            ),
+        ];
+        for (number, (named, packets, target)) in cases.into_iter().enumerate() {
+            let mut lock = Lock::new(Some(address(named)));
+            for ((source, payload_type, ssrc, sequence), heard) in packets {
+                let admitted = lock.admits(address(source), &packet(*payload_type, *ssrc, *sequence), &FORMAT);
+                assert_eq!(admitted, *heard, "case {number}: {source} {payload_type} {ssrc} {sequence}");
+            }
+            assert_eq!(lock.target(), Some(address(target)), "case {number}");
+        }
+    }
+
+    #[test]
+    fn only_another_description_opens_the_choice() {
+        let mut lock = Lock::new(None);
+        assert_eq!(lock.target(), None);
+        let hears = |lock: &mut Lock, source, sequence| lock.admits(address(source), &packet(0, 1, sequence), &FORMAT);
+        assert!(!hears(&mut lock, NAT, 1) && hears(&mut lock, NAT, 2));
+        lock.renamed(None);
+        assert_eq!(lock.locked(), Some(address(NAT)));
+        lock.renamed(Some(address(NAMED)));
+        assert_eq!((lock.locked(), lock.target()), (None, Some(address(NAMED))));
+        assert!(hears(&mut lock, NAMED, 1));
+        lock.renamed(Some(address(NAMED)));
+        assert!(!hears(&mut lock, NAT, 3) && !hears(&mut lock, NAT, 4));
+    }
+}
