@@ -5,6 +5,7 @@ pub mod browser;
 pub mod call;
 pub mod codes;
 pub mod control;
+pub mod quality;
 pub mod rtp;
 pub mod sip;
 
