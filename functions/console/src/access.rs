@@ -122,7 +122,10 @@ impl<A: Action> FromRequestParts<State> for Rule<A> {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let operator = Operator::from_request_parts(parts, state).await?;
-        let target = Place::of(parts, state).await?.target;
+        let place = Place::of(parts, state).await?;
+        // What is yet to be made has no id: the list that it would join.
+        let list = || parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let target = if place.target.is_empty() { list() } else { place.target };
         let note = Note::of_request(parts, state, Log::Deployment, &operator, A::NAME).await?.about(target);
         match operator.needs(A::ROLE) {
             Ok(()) => Ok(Self { note, action: PhantomData }),

@@ -547,13 +547,14 @@ pub(super) struct AuditEntry {
     operator: String,
     /// What was tried, such as `secret.reveal`.
     action: String,
+    /// The ids and names of what it was tried on; for what is yet to be made, what it would belong to.
     target: String,
     ip: String,
     outcome: AuditOutcome,
     /// The operator's own.
     #[schema(required = false)]
     reason: String,
-    /// Why it was refused.
+    /// Why it was refused, such as `role`.
     #[schema(required = false)]
     refusal: String,
 }
