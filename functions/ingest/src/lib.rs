@@ -1,16 +1,8 @@
 //! Takes life-cycle events in: valid ones of known sessions are accepted once all their deliveries are safely queued
 //! (contract section 3, "Events").
 
-use std::{sync::Arc, time::Duration};
-
 use axum::{Router, extract::State as Extract, response::Response, routing::post};
-use domain::{
-    delivery::Due,
-    event::Event,
-    id::{AppId, EventId},
-    integration::Integration,
-    limit::Scope,
-};
+use domain::{event::Event, id::EventId, limit::Scope};
 use edge::{
     env::{self, Env, StartError},
     extract::{Bearer, CdnProof, ClientIp, Json, Now},
@@ -20,19 +12,14 @@ use edge::{
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
-use store::{Aws, Fresh, Limiter, Queue, Store, Verifier};
-
-/// A change in the console holds for new events after this long at the latest.
-const FRESH: Duration = Duration::from_secs(3);
+use store::{Aws, Events, Limiter, Queue, Store, Verifier};
 
 /// What the function holds between requests.
 #[derive(Clone)]
 pub struct State {
-    queue: Queue,
+    events: Events,
     verifier: Verifier,
     limiter: Limiter,
-    store: Store,
-    integrations: Fresh<AppId, Arc<[Integration]>>,
     cdn: Option<CdnProof>,
 }
 
@@ -43,12 +30,11 @@ impl State {
     /// When a variable is missing or wrong.
     pub async fn open(env: &Env, aws: &Aws) -> Result<Self, StartError> {
         let store = Store::open(aws, env.required::<String>(env::TABLE)?);
+        let queue = Queue::open(aws, env.required::<String>(env::DELIVERY_QUEUE_URL)?);
         Ok(Self {
-            queue: Queue::open(aws, env.required::<String>(env::DELIVERY_QUEUE_URL)?),
+            events: Events::open(store.clone(), queue),
             verifier: Verifier::open(store.clone()),
-            limiter: Limiter::open(store.clone(), Scope::Events, env.limits(Scope::Events)?),
-            integrations: Fresh::new(FRESH),
-            store,
+            limiter: Limiter::open(store, Scope::Events, env.limits(Scope::Events)?),
             cdn: env.optional(env::CDN_PROOF_SHA256)?,
         })
     }
@@ -82,21 +68,7 @@ async fn accept(
     let Json(body) = body?;
     let event = Event::parse(&body).map_err(Problem::fields)?;
     let envelope = event.envelope(&session.context);
-    let due = if session.preview {
-        Vec::new()
-    } else {
-        let read = async {
-            let stored = state.store.integrations(session.app).await?;
-            Ok(stored.into_iter().map(|stored| stored.integration).collect())
-        };
-        let integrations = state.integrations.get(session.app, now, read).await.map_err(Problem::unavailable)?;
-        Due::fan_out(session.app, session.id, &envelope, &integrations, now)
-    };
-    let messages: Vec<_> = due.into_iter().map(|due| (due, 0)).collect();
-    if !messages.is_empty() {
-        state.queue.send(&messages).await.map_err(Problem::unavailable)?;
-    }
-    let deliveries = messages.len();
+    let deliveries = state.events.accept(session, &envelope, now).await.map_err(Problem::unavailable)?;
     tracing::info!(
         app = %session.app, session = %session.id, event.id = %envelope.id, event.name = %envelope.name,
         preview = session.preview, deliveries, "event.accepted"

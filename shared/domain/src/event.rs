@@ -6,7 +6,13 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{context::Context, field::FieldError, id::EventId, strict, time::Timestamp};
+use crate::{
+    context::Context,
+    field::FieldError,
+    id::{CallId, EventId},
+    strict,
+    time::Timestamp,
+};
 
 /// The events a widget may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -203,6 +209,23 @@ impl Event {
         }
     }
 
+    /// A call ended as calls do, as a server saw it: the same event as the widget's report of it.
+    pub fn call_ended(call: CallId, duration: u64, reason: &'static str, timestamp: Timestamp) -> Self {
+        let data = [("duration", duration.min(MAX_COUNT).into()), ("reason", reason.into())];
+        Self::made(EventName::CallEnded, call, data, timestamp)
+    }
+
+    /// A call did not come about or broke off, as a server saw it: the same event as the widget's report of it.
+    pub fn call_error(call: CallId, code: &'static str, message: &str, timestamp: Timestamp) -> Self {
+        let data = [("errorCode", code.into()), ("errorMessage", message.into())];
+        Self::made(EventName::CallError, call, data, timestamp)
+    }
+
+    fn made(name: EventName, call: CallId, data: [(&str, Value); 2], timestamp: Timestamp) -> Self {
+        let data = data.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
+        Self { id: EventId::of_end(call), name, data, timestamp }
+    }
+
     /// The widget's id for it.
     pub fn id(&self) -> EventId {
         self.id
@@ -340,6 +363,20 @@ mod tests {
             ("call_started", json!({"destinationId": 7, "routingKey": null, "hasFormValues": true}), false),
         ] {
             assert_eq!(parse(name, &data).is_ok(), fits, "{name} {data}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_reports_is_what_a_widget_may_report() {
+        let call: CallId = "call_01jd3v9zk0abcdefghjkmnpqrs".parse().expect("an id");
+        let at: Timestamp = AT.parse().expect("a time");
+        for event in [
+            Event::call_ended(call, 61, "remote_hangup", at),
+            Event::call_ended(call, u64::MAX, "user_hangup", at),
+            Event::call_error(call, "no_answer", "Nobody answered.", at),
+        ] {
+            let body = json!({"id": ID, "name": event.name, "data": event.data, "timestamp": AT});
+            assert_eq!(Event::parse(&body), Ok(event));
         }
     }
 

@@ -124,6 +124,8 @@ ids! {
     SessionId = "ses";
     /// Names an event. Minted by the widget; within a session it is the key of idempotence.
     EventId = "evt";
+    /// Names a call of a session.
+    CallId = "call";
     /// Names a delivery; derived, see [`DeliveryId::derive`].
     DeliveryId = "dlv";
     /// Names a row of the audit log.
@@ -134,6 +136,14 @@ ids! {
 
 /// A session lives at most this long (contract section 3), in milliseconds.
 const SESSION_MILLIS: u64 = 8 * 60 * 60 * 1000;
+
+impl EventId {
+    /// The id of the event that `call` is over: the same 26 characters. Who sees a call end reports it, the widget, the
+    /// media server or both; integrations hear of it once.
+    pub fn of_end(call: CallId) -> Self {
+        Self(call.0)
+    }
+}
 
 impl DeliveryId {
     /// The one id of `event`'s delivery to `integration`: repeats of the event meet in it.
@@ -186,6 +196,12 @@ mod tests {
         ] {
             assert!(bad.parse::<AppId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_call_has_one_event_id() {
+        let call: CallId = "call_01jd3v9zk0abcdefghjkmnpqrs".parse().expect("a call id");
+        assert_eq!(EventId::of_end(call).to_string(), "evt_01jd3v9zk0abcdefghjkmnpqrs");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`Event`](event::Event): something that happened in a session. [`Envelope`](event::Envelope): how it travels.
 //! - [`Integration`](integration::Integration): a customer's HTTPS address that receives events;
 //!   [`Destination`](destination::Destination): that address, parsed.
+//! - [`Call`](call::Call): what is kept of a visitor's call. Leg: one of its two sides, the browser's or the trunk's.
 //! - [`Secret`](secret): a value that an integration's [`Template`](template::Template) names and nobody is shown.
 //! - [`Delivery`](delivery::Delivery): one event due at one integration. [`Attempt`](delivery::Attempt): one POST of it.
 //!   [`Outcome`](delivery::Outcome): what came back. [`Verdict`](delivery::Verdict): what follows.
@@ -19,6 +20,7 @@
 pub mod app;
 pub mod audit;
 pub mod breaker;
+pub mod call;
 pub mod context;
 pub mod delivery;
 pub mod destination;

@@ -15,6 +15,9 @@
 //! | row of the audit log | `AUDIT#{app}`, `AUDIT#deployment` | `{id}` | console (query, newest first) |
 //! | index of apps | `APPS` | `{app}` | console (query) |
 //! | delivery | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
+//! | call | `CALLS#{app}` | `{id}` | media, console (query, newest first) |
+//! | calls of an app that run now | `APP#{app}` | `RUNNING` | media |
+//! | the one call of a session that runs now | `SESSION#{session}` | `CALL` | media |
 //! | rate limit | `LIMIT#{scope}#{ip or app}#{subject}` | `LIMIT` | every public function |
 //! | public half of a token key | `TOKENKEY` | `{kid}` | session, ingest, media (query) |
 //! | wrapped private half | `TOKENSEED` | `{kid}` | session (query) |
@@ -30,7 +33,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    id::{AppId, AuditId, DeliveryId, DestinationId, IntegrationId, OperatorId},
+    id::{AppId, AuditId, CallId, DeliveryId, DestinationId, IntegrationId, OperatorId, SessionId},
     limit::Scope,
     secret::SecretName,
     time::Timestamp,
@@ -114,6 +117,18 @@ impl Key {
         Self::new(delivery_partition(app, id.minted_at(), id.shard(DELIVERY_SHARDS)), id.to_string())
     }
 
+    pub(crate) fn call(app: AppId, id: CallId) -> Self {
+        Self::new(call_partition(app), id.to_string())
+    }
+
+    pub(crate) fn running_calls(app: AppId) -> Self {
+        Self::new(app_partition(app), "RUNNING")
+    }
+
+    pub(crate) fn session_call(session: SessionId) -> Self {
+        Self::new(format!("SESSION#{session}"), "CALL")
+    }
+
     pub(crate) fn limit_ip(scope: Scope, subject: &str) -> Self {
         Self::new(format!("LIMIT#{}#ip#{subject}", scope.as_str()), "LIMIT")
     }
@@ -180,6 +195,10 @@ impl Range {
         Self { pk: delivery_partition(app, day, shard), prefix: "" }
     }
 
+    pub(crate) fn calls(app: AppId) -> Self {
+        Self { pk: call_partition(app), prefix: "" }
+    }
+
     pub(crate) fn audit(log: Log) -> Self {
         Self { pk: audit_partition(log), prefix: "" }
     }
@@ -210,6 +229,10 @@ const TOKEN_SEEDS: &str = "TOKENSEED";
 
 fn app_partition(app: AppId) -> String {
     format!("APP#{app}")
+}
+
+fn call_partition(app: AppId) -> String {
+    format!("CALLS#{app}")
 }
 
 fn audit_partition(log: Log) -> String {

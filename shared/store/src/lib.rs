@@ -7,8 +7,10 @@ pub mod apps;
 pub mod audit;
 mod aws;
 pub mod breakers;
+pub mod calls;
 pub mod deliveries;
 pub mod delivery_log;
+pub mod events;
 pub mod fresh;
 pub mod integrations;
 mod key;
@@ -28,6 +30,7 @@ mod transaction;
 pub mod vault;
 
 pub use aws::{Aws, Endpoints};
+pub use events::Events;
 pub use fresh::Fresh;
 pub use limits::Limiter;
 pub use queue::Queue;

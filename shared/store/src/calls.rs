@@ -1,0 +1,197 @@
+//! Calls: the claims that bound how many run, and what is kept of each. Only the media server that runs a call writes it.
+//!
+//! A call begins with three writes that happen together: its row, the session's claim (a session has one call at a time)
+//! and its place among the app's running calls. Claims of a server that died give way by themselves once their call must
+//! be over.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::{
+    call::{Call, RETENTION, over_by},
+    id::{AppId, CallId, SessionId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Store,
+    key::{EXPIRES, Key, Range},
+    table::{Order, Page, Row, from_row, number, to_row},
+    transaction::text,
+};
+
+/// A call as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The call.
+    #[serde(flatten)]
+    pub call: Call,
+    /// Which media server runs or ran it.
+    pub owner: String,
+}
+
+/// Why a call may not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The session has a call that runs.
+    Session,
+    /// The app has as many calls as it may have at once.
+    App,
+}
+
+/// A session's claim.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Claim {
+    call_id: CallId,
+    call_until: i64,
+    expires_at: i64,
+}
+
+/// An app's running calls.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    #[serde(default)]
+    call_ids: Vec<CallId>,
+}
+
+impl Store {
+    /// Begins a call of `app`, of which at most `at_once` run at the same time.
+    ///
+    /// # Errors
+    /// Outside: the table could not be asked. Inside: why not.
+    pub async fn begin_call(
+        &self,
+        app: AppId,
+        stored: &Stored,
+        at_once: u32,
+        now: Timestamp,
+    ) -> Result<Result<(), Busy>, Error> {
+        let busy = match self.try_begin(app, stored, at_once, now).await? {
+            Err(Busy::App) if self.forget_dead_calls(app, now).await? => {
+                self.try_begin(app, stored, at_once, now).await?
+            }
+            decided => decided,
+        };
+        Ok(busy)
+    }
+
+    async fn try_begin(
+        &self,
+        app: AppId,
+        stored: &Stored,
+        at_once: u32,
+        now: Timestamp,
+    ) -> Result<Result<(), Busy>, Error> {
+        let Stored { call, .. } = stored;
+        let until = call.over_by();
+        let claim = Claim { call_id: call.id, call_until: until.as_millis(), expires_at: until.as_seconds() };
+        let claim = to_row(&Key::session_call(call.session_id), &claim)?;
+        let taken = [(":now", number(now.as_millis()))];
+        let place = [(":call", ids(&[call.id])), (":most", number(at_once)), (":until", number(until.as_seconds()))];
+        let committed = self
+            .transaction()
+            .put(claim, Some("attribute_not_exists(pk) OR callUntil < :now"), &taken)?
+            .update(
+                &Key::running_calls(app),
+                "SET expiresAt = :until ADD callIds :call",
+                Some("attribute_not_exists(callIds) OR size(callIds) < :most"),
+                &place,
+            )?
+            .put(row(app, stored)?, Some("attribute_not_exists(pk)"), &[])?
+            .commit()
+            .await?;
+        match committed.map_err(|refused| refused.first()) {
+            Ok(()) => Ok(Ok(())),
+            Err(Some(0)) => Ok(Err(Busy::Session)),
+            Err(Some(1)) => Ok(Err(Busy::App)),
+            Err(_) => Err(Error::Unavailable { operation: "TransactWriteItems", cause: "many at once".to_owned() }),
+        }
+    }
+
+    /// Forgets calls of an app that must be over: their server died. Whether there were any.
+    async fn forget_dead_calls(&self, app: AppId, now: Timestamp) -> Result<bool, Error> {
+        let running: Running = self.get("running calls", Key::running_calls(app)).await?.unwrap_or_default();
+        let dead: Vec<_> = running.call_ids.into_iter().filter(|call| over_by(*call) < now).collect();
+        if dead.is_empty() {
+            return Ok(false);
+        }
+        self.leave(app, &dead).await?;
+        Ok(true)
+    }
+
+    async fn leave(&self, app: AppId, calls: &[CallId]) -> Result<(), Error> {
+        let update = self.client.update_item().table_name(&self.table);
+        let update = update.set_key(Some(Key::running_calls(app).attributes()));
+        let update =
+            update.update_expression("DELETE callIds :calls").expression_attribute_values(":calls", ids(calls));
+        update.send().await.map_err(Error::unavailable("UpdateItem"))?;
+        Ok(())
+    }
+
+    /// Gives a call's claims back: the session may call again.
+    ///
+    /// # Errors
+    /// When the table cannot be reached. Doing it again does no harm.
+    pub async fn release_call(&self, app: AppId, session: SessionId, call: CallId) -> Result<(), Error> {
+        self.leave(app, &[call]).await?;
+        let released =
+            self.transaction().delete(&Key::session_call(session), Some("callId = :call"), &text(":call", call))?;
+        // Refused: it is another call's by now, or was given back before.
+        let _ = released.commit().await?;
+        Ok(())
+    }
+
+    /// Removes a call that did not come about.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn withdraw_call(&self, app: AppId, call: &Call) -> Result<(), Error> {
+        self.release_call(app, call.session_id, call.id).await?;
+        // Without a condition none can be refused.
+        let _ = self.transaction().delete(&Key::call(app, call.id), None, &[])?.commit().await?;
+        Ok(())
+    }
+
+    /// Keeps what became of a call; nothing, when it was erased meanwhile.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn keep_call(&self, app: AppId, stored: &Stored) -> Result<(), Error> {
+        let kept = self.transaction().put(row(app, stored)?, Some("attribute_exists(pk)"), &[])?;
+        let _ = kept.commit().await?;
+        Ok(())
+    }
+
+    /// One call of one app.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn call(&self, app: AppId, id: CallId) -> Result<Option<Stored>, Error> {
+        self.get("a call", Key::call(app, id)).await
+    }
+
+    /// Calls of one app, newest first, those before `before`.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn calls(&self, app: AppId, limit: u8, before: Option<CallId>) -> Result<Page<Call>, Error> {
+        let before = before.map(|id| id.to_string());
+        let mut rows = self.query(Range::calls(app), Order::Newest, before.as_deref(), i32::from(limit) + 1).await?;
+        let has_more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let items = rows.into_iter().map(|row| from_row::<Stored>("a call", row).map(|stored| stored.call));
+        Ok(Page { items: items.collect::<Result<_, _>>()?, has_more })
+    }
+}
+
+fn ids(calls: &[CallId]) -> AttributeValue {
+    AttributeValue::Ss(calls.iter().map(ToString::to_string).collect())
+}
+
+/// A call's row, with its expiry from birth.
+fn row(app: AppId, stored: &Stored) -> Result<Row, Error> {
+    let mut row = to_row(&Key::call(app, stored.call.id), stored)?;
+    row.insert(EXPIRES.to_owned(), number(stored.call.started_at.plus(RETENTION).as_seconds()));
+    Ok(row)
+}

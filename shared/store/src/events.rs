@@ -1,0 +1,47 @@
+//! Accepting events: one is accepted once all its deliveries are safely queued (contract section 3, "Events"), whoever
+//! reports it.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{delivery::Due, event::Envelope, id::AppId, integration::Integration, session::Session, time::Timestamp};
+
+use crate::{Error, Fresh, Queue, Store};
+
+/// A change in the console holds for new events after this long at the latest.
+const FRESH: Duration = Duration::from_secs(3);
+
+/// Takes events in. Cheap to clone.
+#[derive(Clone)]
+pub struct Events {
+    store: Store,
+    queue: Queue,
+    integrations: Fresh<AppId, Arc<[Integration]>>,
+}
+
+impl Events {
+    /// Reads integrations from `store`, sends deliveries to `queue`.
+    pub fn open(store: Store, queue: Queue) -> Self {
+        Self { store, queue, integrations: Fresh::new(FRESH) }
+    }
+
+    /// Queues an event of a session for every integration that hears it; to how many. Events of a preview go nowhere.
+    ///
+    /// # Errors
+    /// When a delivery may not be queued: the same event may be accepted again, and is delivered once.
+    pub async fn accept(&self, session: &Session, envelope: &Envelope, now: Timestamp) -> Result<usize, Error> {
+        if session.preview {
+            return Ok(0);
+        }
+        let read = async {
+            let stored = self.store.integrations(session.app).await?;
+            Ok(stored.into_iter().map(|stored| stored.integration).collect())
+        };
+        let integrations = self.integrations.get(session.app, now, read).await?;
+        let due = Due::fan_out(session.app, session.id, envelope, &integrations, now);
+        let messages: Vec<_> = due.into_iter().map(|due| (due, 0)).collect();
+        if !messages.is_empty() {
+            self.queue.send(&messages).await?;
+        }
+        Ok(messages.len())
+    }
+}
