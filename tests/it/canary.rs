@@ -25,10 +25,16 @@ use crate::support::{
 const IN_PATH: &str = "pathCanaryT4mK/9z?#..pathCanaryW8vN2x";
 const IN_QUERY: &str = "queryCanaryB6jR&=%41+queryCanaryL3sD7f";
 const IN_HEADER: &str = "headerCanaryH5gP\"\\<&'/headerCanaryY9cQ1k";
+const OF_PROVIDER: &str = "providerCanaryR6wZ\"&/providerCanaryU2kE9b";
 const OF_VISITOR: &str = "visitorCanaryJ2hV8d";
 const VISITOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 /// Letters and digits that are a secret's own.
 const RUN: usize = 12;
+
+fn provider(password: impl Into<Value>) -> Value {
+    json!({"kind": "sip", "uri": "sip:trunk.example.com", "transport": "udp", "active": true, "username": "trunk",
+        "password": password.into()})
+}
 
 fn in_long() -> String {
     "longCanaryX7pZ/".repeat(260)
@@ -127,6 +133,7 @@ impl Ground {
             Canary::new("in query", IN_QUERY),
             Canary::new("in header", IN_HEADER),
             Canary::new("long", &in_long()),
+            Canary::new("provider's password", OF_PROVIDER),
             Canary::new("operator token", &operator),
         ];
         let visitor = client(Some(IpAddr::V4(VISITOR)));
@@ -193,8 +200,8 @@ impl Ground {
     async fn app(&self) -> (String, String) {
         let made = self.manage(Method::POST, "/apps", json!({"name": "Shop"})).await.expect(201);
         let (app, key) = (made.data("appId"), made.data("widgetKey"));
-        let provider = json!({"kind": "sip", "uri": "sip:trunk.example.com", "transport": "udp", "active": true});
-        self.manage(Method::PUT, &format!("/apps/{app}/provider"), provider).await.expect(200);
+        self.manage(Method::PUT, &format!("/apps/{app}/provider"), provider(OF_PROVIDER)).await.expect(200);
+        self.manage(Method::GET, &format!("/apps/{app}/provider"), Value::Null).await.expect(200);
         (app, key)
     }
 
@@ -370,6 +377,8 @@ async fn mistakes(ground: &Ground, app: &str, path: &str) {
         (Method::POST, format!("{path}/test"), json!({"event": secret})),
         (Method::POST, format!("{path}/secrets/inQuery/reveal"), json!({"reason": [secret]})),
         (Method::PUT, format!("/apps/{app}/provider"), json!({"kind": secret, "uri": secret, "transport": secret})),
+        (Method::PUT, format!("/apps/{app}/provider"), provider(vec![OF_PROVIDER])),
+        (Method::PUT, format!("/apps/{app}/provider"), provider(OF_PROVIDER.repeat(200))),
         (Method::POST, "/operators".to_owned(), json!({"name": "x", "role": secret})),
         (Method::POST, format!("/apps/{app}/profiles"), json!({"name": "x", "destination": secret})),
     ] {
@@ -406,6 +415,8 @@ async fn faults(ground: &Ground, path: &str) {
                 ground.meant(&told, if name == "inQuery" { "in query" } else { "in header" });
             }
         }
+        let app = path.split("/integrations").next().expect("an app");
+        ground.manage(Method::PUT, &format!("{app}/provider"), provider(OF_PROVIDER)).await;
         ground.manage(Method::POST, &format!("{path}/test"), Value::Null).await
     };
     stand_ins.down(Service::Kms);
@@ -488,10 +499,10 @@ async fn written(ground: &mut Ground) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_written_or_said_anywhere() {
     let mut ground = Ground::start().await;
-    let ((app, key), (busy, busy_key)) = (ground.app().await, ground.app().await);
-    drop(key);
+    let (app, _) = ground.app().await;
     receivers(&ground, &app).await;
-    visits(&ground, &busy, &busy_key).await;
+    let (busy, key) = ground.app().await;
+    visits(&ground, &busy, &key).await;
     let path = ground.integrate(&app, "plain", &ground.address("plain"), json!({"timeoutMs": 500})).await;
     operators(&ground, &path).await;
     mistakes(&ground, &app, &path).await;
