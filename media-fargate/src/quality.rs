@@ -363,7 +363,9 @@ mod tests {
     /// Columns: packets (SSRC, sequence); how many arrived, how many were lost.
     #[test]
     fn what_arrived() {
-        let cases: [(&[(u32, u16)], (u64, i64)); 8] = [
+        type Sent = (u32, u16);
+        type Counted = (u64, i64);
+        let cases: [(&[Sent], Counted); 8] = [
             (&[], (0, 0)),
             (&[(1, 7)], (1, 0)),
             (&[(1, 65_534), (1, 65_535), (1, 0), (1, 3)], (4, 2)),

@@ -3,11 +3,13 @@
 //! a [`relay::Relay`] where both sides speak the same codec, a [`transcode::Transcoder`] where they do not.
 
 pub mod dtmf;
+pub mod jitter;
 pub mod law;
 pub mod lock;
 pub mod packet;
 pub mod relay;
 pub mod source;
+pub mod transcode;
 
 use std::time::{Duration, Instant};
 
