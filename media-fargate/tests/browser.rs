@@ -1,7 +1,7 @@
 //! The browser's leg against a second `WebRTC` stack as the browser, on loopback.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,13 +9,23 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use domain::app::Codec;
-use media::browser::{Accepted, BrowserLeg, CONTROL, Config, Event, Packet, WebRtc};
+use media::browser::{
+    AcceptError, Accepted, BrowserLeg, CONTROL, Config, Event, MAX_CONTROL_BYTES, OfferError, WebRtc,
+};
+use media::rtp::Packet;
 use rtc::{
     ice::mdns::MulticastDnsMode,
     media_stream::MediaStreamTrack,
-    rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind},
+    rtp::header::Header,
+    rtp_transceiver::rtp_sender::{
+        RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
+    },
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    net::UdpSocket,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent},
     media_stream::{
@@ -24,7 +34,8 @@ use webrtc::{
     },
     peer_connection::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
-        RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder, configure_rtcp_reports,
+        RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile as Profile, StatsSelector,
+        configure_rtcp_reports,
     },
 };
 
@@ -36,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the browser saw.
 #[derive(Debug)]
 enum Seen {
-    Rtp(Packet),
+    Rtp(u16, Bytes),
     Text(String),
     Open,
 }
@@ -68,7 +79,7 @@ impl PeerConnectionEventHandler for Handler {
         tokio::spawn(async move {
             while let Some(event) = track.poll().await {
                 if let TrackRemoteEvent::OnRtpPacket(packet) = event {
-                    let _ = seen.send(Seen::Rtp(packet));
+                    let _ = seen.send(Seen::Rtp(packet.header.sequence_number, packet.payload));
                 }
             }
         });
@@ -77,10 +88,28 @@ impl PeerConnectionEventHandler for Handler {
 
 impl Browser {
     async fn new(codec: &str, clock_rate: u32) -> Self {
+        Self::with_profiles(
+            codec,
+            clock_rate,
+            vec![Profile::Srtp_Aead_Aes_128_Gcm, Profile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+        )
+        .await
+    }
+
+    async fn with_profiles(codec: &str, clock_rate: u32, profiles: Vec<Profile>) -> Self {
         let (gathered, (seen, received)) = (Arc::new(Notify::new()), mpsc::unbounded_channel());
         let mut engine = MediaEngine::default();
         engine.register_default_codecs().expect("codecs");
-        let settings = SettingEngineBuilder::new().with_multicast_dns_mode(MulticastDnsMode::Disabled).build();
+        for (payload_type, clock_rate) in [(110, 48_000), (126, 8_000)] {
+            let mime_type = "audio/telephone-event".to_owned();
+            let rtp_codec = RTCRtpCodec { mime_type, clock_rate, ..RTCRtpCodec::default() };
+            let event = RTCRtpCodecParameters { rtp_codec, payload_type };
+            engine.register_codec(event, RtpCodecKind::Audio).expect("a codec");
+        }
+        let settings = SettingEngineBuilder::new()
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_srtp_protection_profiles(profiles)
+            .build();
         let connection = PeerConnectionBuilder::new()
             .with_media_engine(engine)
             .with_setting_engine(settings)
@@ -122,19 +151,36 @@ impl Browser {
         self.connection.local_description().await.expect("the offer").sdp
     }
 
+    /// A new offer with new credentials.
+    async fn restart(&self) -> String {
+        self.connection.restart_ice().await.expect("a restart");
+        let offer = self.connection.create_offer(None).await.expect("an offer");
+        self.connection.set_local_description(offer.clone()).await.expect("an offer of its own");
+        offer.sdp
+    }
+
     async fn hear(&self, answer: &str) {
         let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
         self.connection.set_remote_description(answer).await.expect("our answer is understood");
     }
 
-    async fn speak(&self, packet: Packet) {
+    async fn speak(&self, payload_type: u8, sequence_number: u16, payload: &[u8]) {
+        let header = Header {
+            version: 2,
+            payload_type,
+            sequence_number,
+            timestamp: u32::from(sequence_number) * 160,
+            ssrc: SSRC,
+            ..Header::default()
+        };
+        let packet = rtc::rtp::Packet { header, payload: Bytes::copy_from_slice(payload) };
         self.track.write_rtp(packet).await.expect("a connection that is open");
     }
 
-    async fn next_packet(&mut self) -> Packet {
+    async fn next_packet(&mut self) -> (u16, Bytes) {
         loop {
             match self.seen.recv().await.expect("the browser lives") {
-                Seen::Rtp(packet) => return packet,
+                Seen::Rtp(sequence, payload) => return (sequence, payload),
                 _ => continue,
             }
         }
@@ -152,18 +198,6 @@ impl Browser {
 
 fn config() -> Config {
     Config::new(vec![LOOPBACK])
-}
-
-fn packet(payload_type: u8, sequence_number: u16, payload: &[u8]) -> Packet {
-    let header = rtc::rtp::header::Header {
-        version: 2,
-        payload_type,
-        sequence_number,
-        timestamp: u32::from(sequence_number) * 160,
-        ssrc: SSRC,
-        ..Default::default()
-    };
-    Packet { header, payload: Bytes::copy_from_slice(payload) }
 }
 
 async fn until_connected(leg: &mut Box<dyn BrowserLeg>) {
@@ -190,6 +224,63 @@ async fn next_control(leg: &mut Box<dyn BrowserLeg>) -> String {
     }
 }
 
+/// A call that stands.
+async fn connect(webrtc: &WebRtc, browser: &Browser, codec: Codec) -> Accepted {
+    let mut accepted = webrtc.accept(&browser.offer().await, codec).await.expect("an answer");
+    browser.hear(&accepted.answer).await;
+    until_connected(&mut accepted.leg).await;
+    accepted
+}
+
+async fn opened(browser: &mut Browser) {
+    while !matches!(browser.seen.recv().await, Some(Seen::Open)) {}
+}
+
+/// Says something until it comes back. What is said before both have finished the handshake is lost.
+async fn heard(browser: &mut Browser, accepted: &mut Accepted, number: u16) {
+    let mut again = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        tokio::select! {
+            _ = again.tick() => browser.speak(accepted.audio.payload_type, number, b"audio").await,
+            event = accepted.leg.recv() => match event {
+                Event::Rtp(packet) if packet.sequence == number => {
+                    assert_eq!(&packet.payload[..], b"audio");
+                    accepted.leg.send_rtp(packet).await;
+                }
+                Event::Closed | Event::Failed => panic!("the leg ended"),
+                _ => {}
+            },
+            seen = browser.seen.recv() => match seen.expect("the browser lives") {
+                Seen::Rtp(sequence, _) if sequence == number => return,
+                _ => {}
+            },
+        }
+    }
+}
+
+/// The `host:port` of every candidate of an answer.
+fn candidates(answer: &str) -> Vec<String> {
+    let lines = answer.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
+    lines.map(|line| line.split(' ').skip(4).take(2).collect::<Vec<_>>().join(":")).collect()
+}
+
+/// Waits until `condition` holds.
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("Linux").count()
+}
+
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
 /// Runs a test with an end.
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
@@ -207,15 +298,15 @@ async fn audio_and_control_go_both_ways() {
         browser.hear(&answer).await;
         until_connected(&mut leg).await;
         println!("answered after {answered:?}, connected {:?} later", began.elapsed() - answered);
+        opened(&mut browser).await;
 
         for number in 0..50 {
-            let payload = [number as u8; 160];
-            browser.speak(packet(audio.payload_type, number, &payload)).await;
+            let sound = [number as u8; 160];
+            browser.speak(audio.payload_type, number, &sound).await;
             let heard = next_rtp(&mut leg).await;
-            assert_eq!((heard.header.sequence_number, &heard.payload[..]), (number, &payload[..]));
+            assert_eq!((heard.sequence, &heard.payload[..]), (number, &sound[..]));
             leg.send_rtp(heard).await;
-            let back = browser.next_packet().await;
-            assert_eq!((back.header.sequence_number, &back.payload[..]), (number, &payload[..]));
+            assert_eq!(browser.next_packet().await, (number, Bytes::copy_from_slice(&sound)));
         }
 
         browser.channel.send_text("{\"type\":\"hang_up\"}").await.expect("an open channel");
@@ -223,6 +314,401 @@ async fn audio_and_control_go_both_ways() {
         leg.send_control("{\"type\":\"ringing\"}".to_owned()).await;
         assert_eq!(browser.next_text().await, "{\"type\":\"ringing\"}");
         leg.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_said_before_the_channel_opens_is_kept() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let Accepted { answer, mut leg, .. } =
+            webrtc.accept(&browser.offer().await, Codec::Pcmu).await.expect("an answer");
+        for text in ["one", "two", "three"] {
+            leg.send_control(text.to_owned()).await;
+        }
+        browser.hear(&answer).await;
+        until_connected(&mut leg).await;
+        for text in ["one", "two", "three"] {
+            assert_eq!(browser.next_text().await, text);
+        }
+        leg.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_have_a_length_and_channels_a_name() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+        opened(&mut browser).await;
+
+        let other = browser.connection.create_data_channel("chat", None).await.expect("another channel");
+        let _ = other.send_text("nobody listens").await;
+        let _ = browser.channel.send_text(&"x".repeat(MAX_CONTROL_BYTES + 1)).await;
+        browser.channel.send_text(&"y".repeat(MAX_CONTROL_BYTES)).await.expect("an open channel");
+        assert_eq!(next_control(&mut accepted.leg).await, "y".repeat(MAX_CONTROL_BYTES));
+        accepted.leg.send_control("z".repeat(MAX_CONTROL_BYTES + 1)).await;
+        accepted.leg.send_control("short".to_owned()).await;
+        assert_eq!(browser.next_text().await, "short");
+        accepted.leg.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_answer_has_one_codec_and_the_event_of_its_clock() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        for (codec, name, clock, maps) in [
+            (Codec::Pcmu, "audio/PCMU", 8_000, ["0 PCMU/8000", "126 telephone-event/8000"]),
+            (Codec::Pcma, "audio/PCMA", 8_000, ["8 PCMA/8000", "126 telephone-event/8000"]),
+            (Codec::Opus, "audio/opus", 48_000, ["111 opus/48000/2", "110 telephone-event/48000"]),
+        ] {
+            let offer = Browser::new(name, clock).await.offer().await;
+            let events = "a=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\na=rtcp-mux\r\n";
+            let offer = offer.replacen("UDP/TLS/RTP/SAVPF ", "UDP/TLS/RTP/SAVPF 110 126 ", 1);
+            let offer = offer.replacen("a=rtcp-mux\r\n", events, 1);
+            let Accepted { answer, audio, leg } = webrtc.accept(&offer, codec).await.expect("an answer");
+            let answered: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")).collect();
+            assert_eq!(answered, maps);
+            let event = if clock == 8_000 { 126 } else { 110 };
+            assert_eq!(audio.telephone_event, Some(event));
+            assert!(answer.contains("a=setup:passive"), "the server waits for the handshake");
+            leg.close().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_codec_is_heard() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        for (codec, name, clock) in [
+            (Codec::Pcmu, "audio/PCMU", 8_000),
+            (Codec::Pcma, "audio/PCMA", 8_000),
+            (Codec::Opus, "audio/opus", 48_000),
+        ] {
+            let mut browser = Browser::new(name, clock).await;
+            let mut accepted = connect(&webrtc, &browser, codec).await;
+            heard(&mut browser, &mut accepted, 7).await;
+            accepted.leg.close().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ice_restart_changes_credentials_and_keeps_the_call() {
+    for ice_lite in [true, false] {
+        within(async {
+            let webrtc = WebRtc::new(Config { ice_lite, ..config() }).expect("a certificate");
+            let mut browser = Browser::new("audio/PCMU", 8_000).await;
+            let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+            opened(&mut browser).await;
+            heard(&mut browser, &mut accepted, 1).await;
+
+            let offer = browser.restart().await;
+            let answer = accepted.leg.restart(&offer).await.expect("an answer");
+            let credentials = |sdp: &str| sdp.lines().find(|line| line.starts_with("a=ice-ufrag")).map(str::to_owned);
+            assert_ne!(credentials(&answer), credentials(&accepted.answer));
+            assert_eq!(candidates(&answer), candidates(&accepted.answer));
+            let again = accepted.leg.restart(&offer).await;
+            assert_eq!(again, Err(AcceptError::Offer(OfferError::Restart)), "the same offer twice");
+            browser.hear(&answer).await;
+            until_connected(&mut accepted.leg).await;
+            heard(&mut browser, &mut accepted, 2).await;
+            browser.channel.send_text("still here").await.expect("an open channel");
+            assert_eq!(next_control(&mut accepted.leg).await, "still here");
+            accepted.leg.close().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn closing_frees_sockets_and_tasks() {
+    within(async {
+        let webrtc = WebRtc::new(Config { ports: Some(21_000..=21_009), ..config() }).expect("a certificate");
+        let browser = Browser::new("audio/PCMU", 8_000).await;
+        let offer = browser.offer().await;
+        let (files, running) = (open_files(), tasks());
+        for round in 0..30 {
+            let Accepted { leg, .. } = webrtc.accept(&offer, Codec::Pcmu).await.expect("a port is free again");
+            assert!(open_files() > files && tasks() > running);
+            if round % 2 == 0 {
+                leg.close().await;
+                leg.close().await;
+            }
+            drop(leg);
+            eventually("all files closed", || open_files() == files).await;
+            eventually("all tasks ended", || tasks() == running).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_stood_leaves_nothing_either() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        let (files, running) = (open_files(), tasks());
+        for _ in 0..5 {
+            let mut browser = Browser::new("audio/PCMU", 8_000).await;
+            let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+            heard(&mut browser, &mut accepted, 1).await;
+            accepted.leg.close().await;
+            assert_eq!(accepted.leg.recv().await, Event::Closed);
+            assert_eq!(accepted.leg.recv().await, Event::Closed, "and stays so");
+            browser.connection.close().await.expect("the browser closes");
+        }
+        eventually("all files closed", || open_files() == files).await;
+        eventually("all tasks ended", || tasks() == running).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_browser_that_leaves_is_told_at_once() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+        opened(&mut browser).await;
+        let began = Instant::now();
+        browser.connection.close().await.expect("the browser closes");
+        while accepted.leg.recv().await != Event::Closed {}
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+/// A NAT in front of the server: datagrams to one address are passed on to another.
+struct Nat {
+    sockets: Arc<(UdpSocket, UdpSocket)>,
+    passing: Vec<JoinHandle<()>>,
+}
+
+impl Nat {
+    async fn between(public: SocketAddr, server: SocketAddr) -> Self {
+        let outside = UdpSocket::bind(public).await.expect("the public address");
+        let inside = UdpSocket::bind((LOOPBACK, 0)).await.expect("an address inside");
+        inside.connect(server).await.expect("a server");
+        let sockets = Arc::new((outside, inside));
+        let peer = Arc::new(std::sync::Mutex::new(None));
+        let (forth, back) = ((sockets.clone(), peer.clone()), (sockets.clone(), peer));
+        let forth = tokio::spawn(async move {
+            let ((sockets, peer), mut buffer) = (forth, [0; 2_048]);
+            while let Ok((length, from)) = sockets.0.recv_from(&mut buffer).await {
+                *peer.lock().expect("no panic elsewhere") = Some(from);
+                let _ = sockets.1.send(&buffer[..length]).await;
+            }
+        });
+        let back = tokio::spawn(async move {
+            let ((sockets, peer), mut buffer) = (back, [0; 2_048]);
+            while let Ok(length) = sockets.1.recv(&mut buffer).await {
+                let to = *peer.lock().expect("no panic elsewhere");
+                if let Some(to) = to {
+                    let _ = sockets.0.send_to(&buffer[..length], to).await;
+                }
+            }
+        });
+        Self { sockets, passing: vec![forth, back] }
+    }
+
+    /// As when a cable is pulled.
+    fn cut(self) {
+        self.passing.iter().for_each(JoinHandle::abort);
+        drop(self.sockets);
+    }
+}
+
+const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 9, 9, 9));
+
+fn behind_nat(port: u16) -> Config {
+    Config {
+        public: vec![PUBLIC],
+        ports: Some(port..=port),
+        disconnected_after: Duration::from_secs(1),
+        failed_after: Duration::from_secs(1),
+        check_every: Duration::from_millis(200),
+        ..config()
+    }
+}
+
+#[tokio::test]
+async fn behind_a_nat_the_public_address_is_told_and_a_cut_line_is_noticed() {
+    within(async {
+        let port = 21_100;
+        let nat = Nat::between(SocketAddr::new(PUBLIC, port), SocketAddr::new(LOOPBACK, port)).await;
+        let webrtc = WebRtc::new(behind_nat(port)).expect("a certificate");
+        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+        assert_eq!(candidates(&accepted.answer), vec![format!("{PUBLIC}:{port}"); 2], "UDP and TCP, nothing private");
+        assert!(!accepted.answer.contains("127.0.0.1"), "{}", accepted.answer);
+        heard(&mut browser, &mut accepted, 1).await;
+
+        nat.cut();
+        let began = Instant::now();
+        while accepted.leg.recv().await != Event::Disconnected {}
+        let disconnected = began.elapsed();
+        while accepted.leg.recv().await != Event::Failed {}
+        println!("disconnected after {disconnected:?}, failed after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        accepted.leg.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ports_come_from_the_range_and_run_out() {
+    within(async {
+        let webrtc = WebRtc::new(Config { ports: Some(21_200..=21_202), ..config() }).expect("a certificate");
+        let taken = UdpSocket::bind((LOOPBACK, 21_200)).await.expect("a port that somebody else has");
+        let browser = Browser::new("audio/PCMU", 8_000).await;
+        let offer = browser.offer().await;
+        let first = webrtc.accept(&offer, Codec::Pcmu).await.expect("the next port");
+        assert_eq!(candidates(&first.answer), ["127.0.0.1:21201"; 2]);
+        let second = webrtc.accept(&offer, Codec::Pcmu).await.expect("the one after");
+        assert_eq!(candidates(&second.answer), ["127.0.0.1:21202"; 2]);
+        let none = webrtc.accept(&offer, Codec::Pcmu).await.err();
+        assert_eq!(none, Some(AcceptError::NoPort));
+        assert_eq!(AcceptError::NoPort.status(), 503);
+        drop((taken, first));
+        while webrtc.accept(&offer, Codec::Pcmu).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn media_is_encrypted_as_agreed_and_not_weaker() {
+    within(async {
+        let disconnected_after = Duration::from_secs(1);
+        let webrtc = WebRtc::new(Config { disconnected_after, ..config() }).expect("a certificate");
+        for (profiles, name) in [
+            (vec![Profile::Srtp_Aead_Aes_128_Gcm, Profile::Srtp_Aes128_Cm_Hmac_Sha1_80], "SRTP_AEAD_AES_128_GCM"),
+            (
+                vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_32, Profile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+                "SRTP_AES128_CM_HMAC_SHA1_80",
+            ),
+        ] {
+            let mut browser = Browser::with_profiles("audio/PCMU", 8_000, profiles).await;
+            let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+            heard(&mut browser, &mut accepted, 1).await;
+            let report = browser.connection.get_stats(Instant::now(), StatsSelector::None).await;
+            let transport = report.transport().expect("a transport");
+            assert_eq!(transport.srtp_cipher, name);
+            assert_eq!(transport.dtls_cipher, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+            accepted.leg.close().await;
+        }
+
+        let weak = Browser::with_profiles("audio/PCMU", 8_000, vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_32]).await;
+        let mut accepted = webrtc.accept(&weak.offer().await, Codec::Pcmu).await.expect("an answer");
+        weak.hear(&accepted.answer).await;
+        let event = accepted.leg.recv().await;
+        assert!(matches!(event, Event::Disconnected | Event::Failed | Event::Closed), "no handshake, but {event:?}");
+        accepted.leg.close().await;
+    })
+    .await;
+}
+
+/// The beginning of a DTLS record with a ClientHello, as anybody could send it.
+const CLIENT_HELLO: [u8; 40] = {
+    let mut record = [0; 40];
+    (record[0], record[1], record[2], record[12], record[13]) = (22, 0xfe, 0xfd, 27, 1);
+    record
+};
+
+#[tokio::test]
+async fn a_flood_of_client_hellos_loses_no_call() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        for _ in 0..5 {
+            let mut browser = Browser::new("audio/PCMU", 8_000).await;
+            let mut accepted = webrtc.accept(&browser.offer().await, Codec::Pcmu).await.expect("an answer");
+            let udp = accepted.answer.lines().find(|line| line.contains(" udp ")).expect("a candidate");
+            let target: Vec<&str> = udp.split(' ').skip(4).take(2).collect();
+            let target: SocketAddr = target.join(":").parse().expect("an address");
+            let flood = tokio::spawn(async move {
+                let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
+                for _ in 0..20_000 {
+                    let _ = socket.send_to(&CLIENT_HELLO, target).await;
+                    tokio::task::yield_now().await;
+                }
+            });
+            browser.hear(&accepted.answer).await;
+            until_connected(&mut accepted.leg).await;
+            heard(&mut browser, &mut accepted, 1).await;
+            flood.abort();
+            accepted.leg.close().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn how_the_leg_fares_is_counted_both_ways() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
+        heard(&mut browser, &mut accepted, 0).await;
+        // Reports come about once a second (RFC 3550, section 6.2). Every tenth packet is lost, each way.
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let mut stats = accepted.leg.stats().await;
+        let mut number = 0;
+        while stats.sent.lost < 5 || stats.received.lost < 5 || stats.round_trip.is_none() {
+            ticks.tick().await;
+            number += 1;
+            if number % 10 == 0 {
+                continue;
+            }
+            browser.speak(0, number, &[0xff; 160]).await;
+            let packet = next_rtp(&mut accepted.leg).await;
+            accepted.leg.send_rtp(packet).await;
+            stats = accepted.leg.stats().await;
+        }
+        println!("{stats:?} after {number} packets");
+        assert!(stats.received.packets >= 50 && stats.sent.packets >= 50, "{stats:?}");
+        assert!(
+            stats.received.lost <= i64::from(number / 10) && stats.sent.lost <= i64::from(number / 10),
+            "{stats:?}"
+        );
+        assert!(stats.received.jitter < Duration::from_millis(40), "{stats:?}");
+        assert!(stats.round_trip.is_some_and(|time| time < Duration::from_millis(200)), "{stats:?}");
+        accepted.leg.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn offers_that_cannot_be_answered_leave_nothing_behind() {
+    within(async {
+        let webrtc = WebRtc::new(config()).expect("a certificate");
+        let browser = Browser::new("audio/PCMU", 8_000).await;
+        let offer = browser.offer().await;
+        let (files, running) = (open_files(), tasks());
+        let lines: Vec<&str> = offer.split_inclusive("\r\n").collect();
+        for missing in 0..lines.len() {
+            let rest = || lines.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, line)| *line);
+            let doubled: String = rest().chain([lines[missing]; 2]).collect();
+            for text in
+                [rest().collect::<String>(), doubled, offer.replacen(lines[missing], &lines[missing].to_uppercase(), 1)]
+            {
+                match webrtc.accept(&text, Codec::Pcmu).await {
+                    Ok(accepted) => accepted.leg.close().await,
+                    Err(error) => assert!([400, 422].contains(&error.status()), "{error}: {text}"),
+                }
+            }
+        }
+        eventually("all files closed", || open_files() == files).await;
+        eventually("all tasks ended", || tasks() == running).await;
     })
     .await;
 }

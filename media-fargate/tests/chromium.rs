@@ -16,7 +16,8 @@ use axum::{
     routing::{get, patch, post},
 };
 use domain::app::Codec;
-use media::browser::{Accepted, Audio, BrowserLeg, Config, Event, Packet, Stats, WebRtc};
+use media::browser::{Accepted, Audio, BrowserLeg, Config, Event, Stats, WebRtc};
+use media::rtp::Packet;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -45,7 +46,7 @@ struct Report {
 impl Report {
     fn hear(&mut self, packet: &Packet, audio: &Audio) {
         self.packets += 1;
-        if Some(packet.header.payload_type) != audio.telephone_event {
+        if Some(packet.payload_type) != audio.telephone_event {
             return;
         }
         if let [digit, _, high, low] = packet.payload[..] {

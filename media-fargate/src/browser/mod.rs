@@ -15,7 +15,8 @@ use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 use async_trait::async_trait;
 pub use offer::{Audio, MAX_BYTES as MAX_OFFER_BYTES, Offer, OfferError};
 pub use peer::WebRtc;
-pub use rtc::rtp::packet::Packet;
+
+use crate::rtp::Packet;
 
 /// The data channel's label; the browser opens it.
 pub const CONTROL: &str = "control";

@@ -91,12 +91,21 @@ impl Net {
     }
 }
 
+/// Tells of the end of a task, by itself or not, when dropped.
+struct Stopped(Arc<Notify>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
 impl Runtime for Net {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        let stopped = self.stopped.clone();
+        let stopped = Stopped(self.stopped.clone());
         let task = async move {
             future.await;
-            stopped.notify_one();
+            drop(stopped);
         };
         TokioRuntime.spawn(Box::pin(task))
     }
@@ -336,5 +345,122 @@ impl AsyncTcpStream for Stream {
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpStream, UdpSocket},
+    };
+
+    use super::*;
+
+    const STUN_SUCCESS: [u8; 20] = {
+        let mut message = [0; 20];
+        (message[0], message[1]) = (1, 1);
+        (message[4], message[5], message[6], message[7]) = (0x21, 0x12, 0xa4, 0x42);
+        message
+    };
+    /// A Binding request.
+    const STUN: [u8; 20] = {
+        let mut message = STUN_SUCCESS;
+        message[0] = 0;
+        message
+    };
+    const HELLO: [u8; 13] = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    async fn bound() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").await.expect("a socket")
+    }
+
+    #[tokio::test]
+    async fn only_a_checked_source_is_heard_beyond_stun() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        let server = Net::default().wrap_udp_socket(socket).expect("a socket");
+        let to = server.local_addr().expect("an address");
+        let (browser, stranger) = (bound().await, bound().await);
+        let mut buffer = [0; 64];
+
+        for (socket, datagram) in [(&stranger, &HELLO[..]), (&browser, &HELLO), (&browser, &STUN)] {
+            socket.send_to(datagram, to).await.expect("sent");
+        }
+        let (length, from) = server.recv_from(&mut buffer).await.expect("the check");
+        assert_eq!((buffer.get(..length), from), (Some(&STUN[..]), browser.local_addr().expect("an address")));
+
+        server.send_to(&STUN_SUCCESS, from).await.expect("the check is answered");
+        for (socket, datagram) in [(&stranger, &HELLO[..]), (&browser, &HELLO)] {
+            socket.send_to(datagram, to).await.expect("sent");
+        }
+        let (length, heard) = server.recv_from(&mut buffer).await.expect("the handshake");
+        assert_eq!((buffer.get(..length), heard), (Some(&HELLO[..]), from), "the stranger's is left out");
+    }
+
+    #[test]
+    fn an_error_response_checks_nobody() {
+        let gate = Gate::default();
+        let from = "192.0.2.1:4000".parse().expect("an address");
+        let mut refusal = STUN_SUCCESS;
+        refusal[1] = 0x11;
+        for datagram in [&refusal[..], &STUN, &HELLO, &[], &STUN_SUCCESS[..7]] {
+            gate.leaves(datagram, from);
+            assert!(!gate.admits(&HELLO, from));
+        }
+        gate.leaves(&STUN_SUCCESS, from);
+        assert!(gate.admits(&HELLO, from));
+    }
+
+    async fn tcp() -> (TcpStream, Arc<dyn AsyncTcpStream>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        listener.set_nonblocking(true).expect("a listener");
+        let listener = Net::default().wrap_tcp_listener(listener).expect("a listener");
+        let browser = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let (server, _) = listener.accept().await.expect("a connection");
+        (browser, server)
+    }
+
+    #[tokio::test]
+    async fn over_tcp_it_is_the_same() {
+        let (mut browser, server) = tcp().await;
+        let mut buffer = [0; 64];
+        let frames: Vec<u8> = [&HELLO[..], &STUN].into_iter().flat_map(frame_packet).collect();
+        for byte in frames {
+            browser.write_all(&[byte]).await.expect("sent byte by byte");
+        }
+        let length = server.read(&mut buffer).await.expect("the check");
+        assert_eq!(buffer.get(..length), Some(&frame_packet(&STUN)[..]));
+        server.write_all(&frame_packet(&STUN_SUCCESS)).await.expect("the check is answered");
+        browser.write_all(&frame_packet(&HELLO)).await.expect("sent");
+        let length = server.read(&mut buffer).await.expect("the handshake");
+        assert_eq!(buffer.get(..length), Some(&frame_packet(&HELLO)[..]));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_stops_nobody() {
+        let (mut browser, server) = tcp().await;
+        let frame = frame_packet(&[7; 1_000]);
+        for _ in 0..20_000 {
+            server.write_all(&frame).await.expect("written or left out");
+        }
+        // What arrives is whole frames, fewer than were sent.
+        drop(server);
+        let mut arrived = Vec::new();
+        browser.read_to_end(&mut arrived).await.expect("what was written");
+        assert!(arrived.len() < 20_000 * frame.len() && !arrived.is_empty(), "{}", arrived.len());
+        let mut frames = TcpFrameDecoder::new();
+        frames.extend_from_slice(&arrived);
+        while let Some(packet) = frames.next_packet() {
+            assert_eq!(packet, [7; 1_000]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_passes_no_check_ends() {
+        let (_browser, server) = tcp().await;
+        let began = Instant::now();
+        let error = server.read(&mut [0; 64]).await.expect_err("nothing came");
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::ConnectionAborted, UNCHECKED));
     }
 }

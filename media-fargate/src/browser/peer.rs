@@ -40,12 +40,13 @@ use webrtc::{
 };
 
 use super::{
-    AcceptError, Accepted, Audio, BrowserLeg, CONTROL, Config, Event, Flow, MAX_CONTROL_BYTES, Offer, Packet, Stats,
+    AcceptError, Accepted, Audio, BrowserLeg, CONTROL, Config, Event, Flow, MAX_CONTROL_BYTES, Offer, Stats,
     answer::Candidates,
     net::Net,
     offer::{OPUS_FORMAT, encoding},
     ports::{Port, Ports},
 };
+use crate::rtp::{Packet, clock_rate};
 
 /// How long candidates may take: they are our own sockets, so only a task that does not run takes longer.
 const GATHERING: Duration = Duration::from_secs(2);
@@ -142,7 +143,7 @@ impl WebRtc {
             channel: None,
             control,
             stopped,
-            clock: encoding(offer.audio().codec).1,
+            clock: clock_rate(offer.audio().codec),
             ended: false,
             port: Some(port),
         }))
@@ -399,7 +400,7 @@ impl Leg {
                 self.channel = Some(channel);
                 None
             }
-            Happened::Track(Some(TrackRemoteEvent::OnRtpPacket(packet))) => Some(Event::Rtp(packet)),
+            Happened::Track(Some(TrackRemoteEvent::OnRtpPacket(packet))) => Some(Event::Rtp(incoming(packet))),
             Happened::Track(Some(_)) => None,
             Happened::Track(None) => {
                 self.track = None;
@@ -416,6 +417,31 @@ impl Leg {
         (self.track, self.channel, self.ended) = (None, None, true);
         Some(Event::Closed)
     }
+}
+
+fn incoming(packet: rtc::rtp::Packet) -> Packet {
+    let rtc::rtp::Packet { header, payload } = packet;
+    Packet {
+        payload_type: header.payload_type,
+        marker: header.marker,
+        sequence: header.sequence_number,
+        timestamp: header.timestamp,
+        ssrc: header.ssrc,
+        payload,
+    }
+}
+
+fn outgoing(packet: Packet, ssrc: u32) -> rtc::rtp::Packet {
+    let header = rtc::rtp::header::Header {
+        version: 2,
+        marker: packet.marker,
+        payload_type: packet.payload_type,
+        sequence_number: packet.sequence,
+        timestamp: packet.timestamp,
+        ssrc,
+        ..Default::default()
+    };
+    rtc::rtp::Packet { header, payload: packet.payload }
 }
 
 fn control_message(bytes: &[u8]) -> Option<Event> {
@@ -437,10 +463,9 @@ impl BrowserLeg for Leg {
         Event::Closed
     }
 
-    async fn send_rtp(&self, mut packet: Packet) {
-        packet.header.ssrc = self.out.ssrc;
+    async fn send_rtp(&self, packet: Packet) {
         // Fails only when the connection is closed, which `recv` tells.
-        let _ = self.out.track.write_rtp(packet).await;
+        let _ = self.out.track.write_rtp(outgoing(packet, self.out.ssrc)).await;
     }
 
     async fn send_control(&self, message: String) {
