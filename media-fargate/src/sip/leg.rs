@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use domain::{app::Codec, reach::Reach};
+use domain::reach::Reach;
 use rsipstack::{
     sip::{
         Header, Headers, HeadersExt, Method, Request, Response, SipMessage, StatusCode, StatusCodeKind, Uri, Version,
@@ -17,22 +17,27 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
+
+use crate::rtp::{Codec, Packet, lock::Lock};
 
 use super::{
     agent::{ALLOW, Agent, Registration, SUPPORTED, Shared, Unreachable},
     dialog::{Dialog, Sequence, describe},
     headers::Extra,
     invite::{Inviting, Progress, within},
-    media::{Latch, Sockets},
+    media::Sockets,
     sdp::{Crypto, Description, Direction, Local, Media, SdpError, Suite},
-    target::{Hop, TargetError, Trunk},
+    srtp::Protection,
+    target::{self, Hop, TargetError, Trunk},
     timer::{self, Due, Expires, SessionTimer},
 };
 
 /// Events waiting for the call's owner; one who does not listen has lost the call.
 const MAX_EVENTS: usize = 32;
+/// Wishes to hold waiting for their turn.
+const MAX_HOLDS: usize = 4;
 /// A packet of audio at most: an Ethernet frame.
 const MAX_PACKET: usize = 1_500;
 /// How long the end of a call waits for the far side to confirm it.
@@ -86,20 +91,10 @@ pub enum Event {
     Ended,
     /// The call failed. The last event.
     Failed(Failure),
-    /// A packet of audio.
-    Rtp {
-        /// The packet.
-        data: Bytes,
-        /// Who sent it.
-        source: SocketAddr,
-    },
-    /// A packet of RTCP.
-    Rtcp {
-        /// The packet.
-        data: Bytes,
-        /// Who sent it.
-        source: SocketAddr,
-    },
+    /// A packet of audio, from the source the leg is locked to.
+    Rtp(Packet),
+    /// A packet of RTCP of the same far side.
+    Rtcp(Bytes),
 }
 
 /// Why a call failed.
@@ -135,7 +130,8 @@ impl SipLeg for Agent {
         let sockets = self.shared.ports.take().await?;
         let port = sockets.rtp.local_addr()?.port();
         let (events, received) = mpsc::channel(MAX_EVENTS);
-        let (commands, commanded) = mpsc::channel(4);
+        let (holds, held) = mpsc::channel(MAX_HOLDS);
+        let ending = CancellationToken::new();
         let local = Local {
             session: u64::from_be_bytes(edge::chance::bytes()) >> 1,
             version: 1,
@@ -146,9 +142,9 @@ impl SipLeg for Agent {
         };
         let reach = self.shared.reach.clone();
         // The agent lives as long as its calls.
-        let signalling = Signalling { agent: self.clone(), invite, local, events, commands: commanded };
+        let signalling = Signalling { agent: self.clone(), invite, local, events, holds: held, ending: ending.clone() };
         tokio::spawn(signalling.run());
-        Ok(Leg::new(received, commands, sockets, reach))
+        Ok(Leg::new(received, holds, ending, sockets, reach))
     }
 }
 
@@ -161,28 +157,33 @@ fn keys() -> Vec<Crypto> {
     Suite::ALL.into_iter().enumerate().map(key).collect()
 }
 
-#[derive(Debug)]
-enum Command {
-    HangUp,
-    Hold(bool),
-}
-
 /// One call.
 pub struct Leg {
     events: mpsc::Receiver<Event>,
-    commands: mpsc::Sender<Command>,
+    holds: mpsc::Sender<bool>,
+    /// Ends the call, at the latest when the leg is dropped.
+    _ending: DropGuard,
+    ended: CancellationToken,
     sockets: Sockets,
     reach: Reach,
     media: Option<Media>,
-    rtp: Latch,
-    rtcp: Latch,
+    lock: Lock,
+    /// Where RTCP is sent: what the description names, or where it comes from.
+    rtcp: Option<SocketAddr>,
+    protection: Option<Protection>,
     buffer: BytesMut,
 }
 
 impl Leg {
-    fn new(events: mpsc::Receiver<Event>, commands: mpsc::Sender<Command>, sockets: Sockets, reach: Reach) -> Self {
-        let (rtp, rtcp) = (Latch::default(), Latch::default());
-        Self { events, commands, sockets, reach, media: None, rtp, rtcp, buffer: BytesMut::new() }
+    fn new(
+        events: mpsc::Receiver<Event>,
+        holds: mpsc::Sender<bool>,
+        ended: CancellationToken,
+        sockets: Sockets,
+        reach: Reach,
+    ) -> Self {
+        let (lock, buffer, _ending) = (Lock::default(), BytesMut::new(), ended.clone().drop_guard());
+        Self { events, holds, _ending, ended, sockets, reach, media: None, lock, rtcp: None, protection: None, buffer }
     }
 
     /// What happens next; `None` after the last event. May be cancelled and called again.
@@ -199,13 +200,13 @@ impl Leg {
                     return Some(event);
                 }
                 readable = self.sockets.rtp.readable() => {
-                    if readable.is_ok() && let Some((data, source)) = take(&self.sockets.rtp, &mut self.buffer, &mut self.rtp) {
-                        return Some(Event::Rtp { data, source });
+                    if readable.is_ok() && let Some(packet) = self.take_rtp() {
+                        return Some(Event::Rtp(packet));
                     }
                 }
                 readable = self.sockets.rtcp.readable() => {
-                    if readable.is_ok() && let Some((data, source)) = take(&self.sockets.rtcp, &mut self.buffer, &mut self.rtcp) {
-                        return Some(Event::Rtcp { data, source });
+                    if readable.is_ok() && let Some(packet) = self.take_rtcp() {
+                        return Some(Event::Rtcp(packet));
                     }
                 }
             }
@@ -213,10 +214,14 @@ impl Leg {
     }
 
     fn apply(&mut self, media: Media) {
-        let reach = &self.reach;
-        let reachable = |address: SocketAddr| super::target::admits(reach, address);
-        self.rtp.name(media.remote, reachable);
-        self.rtcp.name(media.remote_rtcp, reachable);
+        let admits = |address: &SocketAddr| target::admits(&self.reach, *address);
+        self.lock.renamed(media.remote.filter(admits));
+        self.rtcp = media.remote_rtcp.filter(admits);
+        self.protection = match (&media.crypto, self.protection.take()) {
+            (Some((ours, theirs)), Some(before)) => Some(before.renewed(ours, theirs)),
+            (Some((ours, theirs)), None) => Some(Protection::new(ours, theirs)),
+            (None, _) => None,
+        };
         self.media = Some(media);
     }
 
@@ -225,43 +230,87 @@ impl Leg {
         self.media.as_ref()
     }
 
+    /// One packet of audio. Before there is a description nobody is heard.
+    fn take_rtp(&mut self) -> Option<Packet> {
+        let (data, source) = take(&self.sockets.rtp, &mut self.buffer)?;
+        let format = self.media.as_ref()?.receive;
+        // What others send is not even deciphered.
+        if self.lock.locked().is_some_and(|locked| locked != source) && self.media.as_ref()?.remote != Some(source) {
+            return None;
+        }
+        let data = match &mut self.protection {
+            Some(protection) => protection.open_rtp(&data)?,
+            None => data,
+        };
+        let packet = Packet::parse(data).ok()?;
+        self.lock.admits(source, &packet, &format).then_some(packet)
+    }
+
+    /// One packet of RTCP, from the host that RTP comes from.
+    fn take_rtcp(&mut self) -> Option<Bytes> {
+        let (data, source) = take(&self.sockets.rtcp, &mut self.buffer)?;
+        if self.lock.target()?.ip() != source.ip() {
+            return None;
+        }
+        let data = match &mut self.protection {
+            Some(protection) => protection.open_rtcp(&data)?,
+            None => data,
+        };
+        self.rtcp = Some(source);
+        Some(data)
+    }
+
     /// Sends a packet of audio when the far side listens; otherwise, and when the network is full, it is dropped, as
     /// packets are.
-    pub fn send_rtp(&self, packet: &[u8]) {
+    pub fn send_rtp(&mut self, packet: &Packet) {
         let sends = self.media.as_ref().is_some_and(|media| media.direction.sends());
-        if let Some(target) = self.rtp.target().filter(|_| sends) {
-            let _ = self.sockets.rtp.try_send_to(packet, target);
+        let Some(target) = self.lock.target().filter(|_| sends) else { return };
+        let data = packet.write();
+        let data = match &mut self.protection {
+            Some(protection) => protection.seal_rtp(&data),
+            None => Some(data),
+        };
+        if let Some(data) = data {
+            let _ = self.sockets.rtp.try_send_to(&data, target);
         }
     }
 
     /// Sends a packet of RTCP, held or not.
-    pub fn send_rtcp(&self, packet: &[u8]) {
-        if let Some(target) = self.rtcp.target() {
-            let _ = self.sockets.rtcp.try_send_to(packet, target);
-        }
+    pub fn send_rtcp(&mut self, packet: &[u8]) {
+        let Some(target) = self.rtcp else { return };
+        let sealed;
+        let data = match &mut self.protection {
+            Some(protection) => {
+                let Some(packet) = protection.seal_rtcp(packet) else { return };
+                sealed = packet;
+                &sealed[..]
+            }
+            None => packet,
+        };
+        let _ = self.sockets.rtcp.try_send_to(data, target);
     }
 
     /// Ends the call: CANCEL before the answer, BYE after it, whichever the moment needs. [`Event::Ended`] follows, or
     /// another last event that was on its way.
     pub fn hang_up(&self) {
-        // A signalling task that is gone has ended the call already; a full queue holds a command to end it.
-        let _ = self.commands.try_send(Command::HangUp);
+        self.ended.cancel();
     }
 
-    /// Tells the far side that we no longer listen, or that we do again.
+    /// Tells the far side that we no longer listen, or that we do again. Before the answer, and with too many wishes
+    /// waiting, nothing happens.
     pub fn hold(&self, held: bool) {
-        let _ = self.commands.try_send(Command::Hold(held));
+        let _ = self.holds.try_send(held);
     }
 }
 
-/// One packet from a source that is to be heard.
-fn take(socket: &tokio::net::UdpSocket, buffer: &mut BytesMut, latch: &mut Latch) -> Option<(Bytes, SocketAddr)> {
+/// One datagram.
+fn take(socket: &tokio::net::UdpSocket, buffer: &mut BytesMut) -> Option<(Bytes, SocketAddr)> {
     buffer.resize(MAX_PACKET, 0);
     let (length, source) = socket.try_recv_from(buffer).ok()?;
-    latch.admits(source).then(|| (buffer.split_to(length).freeze(), source))
+    Some((buffer.split_to(length).freeze(), source))
 }
 
-/// The far side's wish to end the call, ours, or an outcome.
+/// What became of one hop.
 enum Attempt {
     /// Answered.
     Confirmed(Box<Session>),
@@ -277,13 +326,14 @@ struct Signalling {
     invite: Invite,
     local: Local,
     events: mpsc::Sender<Event>,
-    commands: mpsc::Receiver<Command>,
+    holds: mpsc::Receiver<bool>,
+    ending: CancellationToken,
 }
 
 impl Signalling {
     async fn run(mut self) {
         let last = match self.place().await {
-            Attempt::Confirmed(session) => session.talk(&self.events, &mut self.commands).await,
+            Attempt::Confirmed(session) => session.talk(&self.events, &mut self.holds, &self.ending).await,
             Attempt::Next(last) | Attempt::Over(last) => last,
         };
         // Nobody listens when the leg was dropped.
@@ -305,6 +355,9 @@ impl Signalling {
         let mut outcome = Attempt::Next(Event::Failed(Failure::Unreachable(Unreachable)));
         let last = hops.len().saturating_sub(1);
         for (index, hop) in hops.into_iter().enumerate() {
+            if self.ending.is_cancelled() {
+                return Attempt::Over(Event::Ended);
+            }
             outcome = self.attempt(&shared, hop, uri.clone(), from.clone(), index == last).await;
             if !matches!(outcome, Attempt::Next(_)) {
                 break;
@@ -348,17 +401,11 @@ impl Signalling {
             let patience = (!last && !call.tried).then_some(shared.patience);
             let next = tokio::select! {
                 next = within(patience, &mut progressed) => next,
-                command = self.commands.recv() => match command {
-                    Some(Command::Hold(_)) => continue,
-                    Some(Command::HangUp) | None => {
-                        give_up.cancel();
-                        return Attempt::Over(self.farewell(call, progressed).await);
-                    }
-                },
-                () = self.events.closed() => {
+                () = self.ending.cancelled() => {
                     give_up.cancel();
                     return Attempt::Over(self.farewell(call, progressed).await);
                 }
+                Some(_) = self.holds.recv() => continue,
                 // Requests before the answer: there is no session yet that they could change or end.
                 Some(early) = call.incoming.recv() => {
                     refuse_early(early);
@@ -634,7 +681,12 @@ struct Session {
 
 impl Session {
     /// Until the end.
-    async fn talk(mut self, events: &mpsc::Sender<Event>, commands: &mut mpsc::Receiver<Command>) -> Event {
+    async fn talk(
+        mut self,
+        events: &mpsc::Sender<Event>,
+        holds: &mut mpsc::Receiver<bool>,
+        ending: &CancellationToken,
+    ) -> Event {
         let (inside, mut insides) = mpsc::channel(8);
         if events.send(Event::Answered(self.media.clone())).await.is_err() {
             return self.hang_up().await;
@@ -643,11 +695,8 @@ impl Session {
             let due = self.timer.as_ref().map(SessionTimer::next);
             let again = self.again;
             let ended = tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Hold(held)) => { self.want(Purpose::Hold(held), &inside); None }
-                    Some(Command::HangUp) | None => return self.hang_up().await,
-                },
-                () = events.closed() => return self.hang_up().await,
+                () = ending.cancelled() => return self.hang_up().await,
+                Some(held) = holds.recv() => { self.want(Purpose::Hold(held), &inside); None }
                 Some(transaction) = self.incoming.recv() => self.asked(transaction, events, &inside).await,
                 Some(happened) = insides.recv() => self.happened(happened, events, &inside).await,
                 () = until(due.map(|(at, _)| Instant::from_std(at))) => match due {

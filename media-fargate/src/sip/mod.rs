@@ -9,6 +9,7 @@ pub mod leg;
 pub mod media;
 pub mod ping;
 pub mod sdp;
+pub mod srtp;
 pub mod target;
 pub mod timer;
 pub mod tls;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use domain::app::Codec;
 use zeroize::Zeroizing;
+
+use crate::rtp::{Codec, Format as Marking, clock_rate as clock, static_payload_type};
 
 /// Bytes of a description at most (security.md, "Media").
 pub const MAX_BYTES: usize = 8 * 1024;
@@ -167,40 +168,17 @@ struct Format {
     kind: Kind,
 }
 
-/// Samples per second that timestamps of `codec` count (RFC 3551; RFC 7587 for Opus).
-pub fn clock(codec: Codec) -> u32 {
-    match codec {
-        Codec::Pcmu | Codec::Pcma => 8_000,
-        Codec::Opus => 48_000,
-    }
-}
-
 fn payload_type(codec: Codec) -> u8 {
-    match codec {
-        Codec::Pcmu => 0,
-        Codec::Pcma => 8,
-        Codec::Opus => OPUS,
-    }
-}
-
-/// Payload types of one direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payloads {
-    /// Of the audio.
-    pub audio: u8,
-    /// Of telephone events, whose clock is the audio's.
-    pub events: Option<u8>,
+    static_payload_type(codec).unwrap_or(OPUS)
 }
 
 /// What both sides agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
-    /// The codec of both directions.
-    pub codec: Codec,
     /// How to mark what we send.
-    pub send: Payloads,
-    /// How what we receive is marked.
-    pub receive: Payloads,
+    pub send: Marking,
+    /// How what we receive is marked; its codec is the same.
+    pub receive: Marking,
     /// Milliseconds of audio the other side wants in a packet.
     pub ptime: u8,
     /// Where the other side receives RTP; `None` when it names no address (0.0.0.0, an old way to hold).
@@ -211,6 +189,18 @@ pub struct Media {
     pub direction: Direction,
     /// Our key and theirs, when packets are protected.
     pub crypto: Option<(Crypto, Crypto)>,
+}
+
+impl Media {
+    /// The codec of both directions.
+    pub fn codec(&self) -> Codec {
+        self.send.codec
+    }
+}
+
+/// Comfort noise is neither offered nor taken: nobody here makes any.
+fn marking(codec: Codec, audio: u8, events: Option<u8>) -> Marking {
+    Marking { codec, audio, events, comfort_noise: None }
 }
 
 /// Our side of a session: what its descriptions are made of.
@@ -261,13 +251,13 @@ impl Local {
     pub fn answered(&self, answer: &Description) -> Result<Media, SdpError> {
         let ours = self.formats();
         let (theirs, codec) = answer.audio(&self.codecs).ok_or(SdpError::NothingInCommon)?;
-        let send = Payloads { audio: theirs, events: answer.events(codec) };
+        let send = marking(codec, theirs, answer.events(codec));
         let events = ours.iter().find(|format| format.kind == Kind::Events { clock: clock(codec) });
-        let receive =
-            Payloads { audio: payload_type(codec), events: send.events.and(events).map(|format| format.payload_type) };
+        let events = send.events.and(events).map(|format| format.payload_type);
+        let receive = marking(codec, payload_type(codec), events);
         let crypto = self.keys(answer)?;
         let direction = Direction::of(answer.direction.receives(), answer.direction.sends());
-        Ok(answer.media(codec, send, receive, direction, crypto))
+        Ok(answer.media(send, receive, direction, crypto))
     }
 
     /// Answers an offer: the text, and what it means.
@@ -276,7 +266,7 @@ impl Local {
     /// When nothing is in common, or the key is missing.
     pub fn answer(&self, offer: &Description) -> Result<(String, Media), SdpError> {
         let (audio, codec) = offer.audio(&self.codecs).ok_or(SdpError::NothingInCommon)?;
-        let payloads = Payloads { audio, events: offer.events(codec) };
+        let payloads = marking(codec, audio, offer.events(codec));
         let crypto = self.keys(offer)?;
         let direction = offer.effective_direction().answered(self.direction);
         let events =
@@ -291,7 +281,7 @@ impl Local {
                 None => self.media(&mut text, &formats, &ours, direction, offer.ptime()),
             }
         }
-        Ok((text, offer.media(codec, payloads, payloads, direction, crypto)))
+        Ok((text, offer.media(payloads, payloads, direction, crypto)))
     }
 
     fn formats(&self) -> Vec<Format> {
@@ -411,18 +401,10 @@ impl Description {
         self.formats.iter().find(|format| format.kind == kind).map(|format| format.payload_type)
     }
 
-    fn media(
-        &self,
-        codec: Codec,
-        send: Payloads,
-        receive: Payloads,
-        direction: Direction,
-        crypto: Option<(Crypto, Crypto)>,
-    ) -> Media {
+    fn media(&self, send: Marking, receive: Marking, direction: Direction, crypto: Option<(Crypto, Crypto)>) -> Media {
         let (rtcp_ip, rtcp_port) = self.rtcp.unwrap_or((None, self.port.saturating_add(1)));
         let rtcp_ip = rtcp_ip.or(self.address);
         Media {
-            codec,
             send,
             receive,
             ptime: self.ptime(),
@@ -653,15 +635,15 @@ mod tests {
     fn answers() {
         let media =
             answer("m=audio 6000 RTP/AVP 8 0 96\na=rtpmap:96 telephone-event/8000\na=ptime:30\n").expect("good");
-        assert_eq!(media.codec, Codec::Pcma);
-        assert_eq!(media.send, Payloads { audio: 8, events: Some(96) });
-        assert_eq!(media.receive, Payloads { audio: 8, events: Some(101) });
+        assert_eq!(media.codec(), Codec::Pcma);
+        assert_eq!(media.send, marking(Codec::Pcma, 8, Some(96)));
+        assert_eq!(media.receive, marking(Codec::Pcma, 8, Some(101)));
         assert_eq!((media.ptime, media.direction), (30, Direction::SendRecv));
         assert_eq!(media.remote, Some("198.51.100.7:6000".parse().expect("an address")));
         assert_eq!(media.remote_rtcp, Some("198.51.100.7:6001".parse().expect("an address")));
 
         let media = answer("m=audio 6000 RTP/AVP 120 0\na=rtpmap:120 OPUS/48000/2\na=rtcp:7001\n").expect("good");
-        assert_eq!((media.codec, media.send.audio, media.receive.audio), (Codec::Opus, 120, 111));
+        assert_eq!((media.codec(), media.send.audio, media.receive.audio), (Codec::Opus, 120, 111));
         assert_eq!((media.send.events, media.receive.events), (None, None));
         assert_eq!(media.remote_rtcp.map(|address| address.port()), Some(7001));
 
@@ -714,7 +696,7 @@ mod tests {
         let (text, media) = local(&[Codec::Pcma, Codec::Pcmu]).answer(&offer).expect("good");
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with("m=")).collect();
         assert_eq!(lines, ["m=video 0 RTP/AVP 31", "m=audio 4000 RTP/AVP 0 97"]);
-        assert_eq!((media.codec, media.send.events), (Codec::Pcmu, Some(97)));
+        assert_eq!((media.codec(), media.send.events), (Codec::Pcmu, Some(97)));
     }
 
     #[test]
@@ -785,7 +767,7 @@ mod tests {
             ours.version = version;
             ours.address.set_port(port);
             let media = ours.answered(&Description::parse(ours.offer().as_bytes()).expect("ours")).expect("ours");
-            prop_assert_eq!(media.codec, codecs[0]);
+            prop_assert_eq!(media.codec(), codecs[0]);
             prop_assert_eq!(media.remote, Some(ours.address));
             prop_assert_eq!(media.send, media.receive);
         }

@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
-use domain::app::Codec;
-use media::sip::{Event, Invite, SipLeg};
+use media::{
+    rtp::{Codec, Packet},
+    sip::{Agent, Event, Invite, SipLeg, Trunk},
+};
 
 use crate::{
     expect,
     sipp::free_port,
-    support::{agent, call, trunk},
+    support::{agent, call, next, trunk},
 };
 
 struct Baresip {
@@ -23,7 +25,8 @@ struct Baresip {
 }
 
 impl Baresip {
-    fn start() -> Self {
+    /// A phone whose account says this as well.
+    fn start(account: &str) -> Self {
         let port = free_port();
         let files = std::env::temp_dir().join(format!("c2c-baresip-{}-{port}", std::process::id()));
         fs::create_dir_all(&files).expect("a directory");
@@ -34,7 +37,8 @@ impl Baresip {
              module g711.so\nmodule aubridge.so\nmodule srtp.so\nmodule_app account.so\nmodule_app echo.so\n"
         );
         fs::write(files.join("config"), config).expect("a file");
-        fs::write(files.join("accounts"), "<sip:echo@127.0.0.1>;regint=0;answermode=auto\n").expect("a file");
+        fs::write(files.join("accounts"), format!("<sip:echo@127.0.0.1>;regint=0;answermode=auto{account}\n"))
+            .expect("a file");
         fs::write(files.join("contacts"), "").expect("a file");
         let log = fs::File::create(files.join("log")).expect("a file");
         let child = Command::new("baresip")
@@ -61,56 +65,59 @@ impl Drop for Baresip {
 }
 
 /// A packet of a loud square wave, 500 Hz.
-fn tone(number: u16, payload_type: u8, loud: [u8; 2]) -> Vec<u8> {
-    let mut packet = vec![0x80, payload_type];
-    packet.extend(number.to_be_bytes());
-    packet.extend((u32::from(number) * 160).to_be_bytes());
-    packet.extend(9_u32.to_be_bytes());
-    packet.extend((0..160).map(|sample| loud[usize::from(sample / 8 % 2 == 0)]));
-    packet
+fn tone(sequence: u16, payload_type: u8, loud: [u8; 2]) -> Packet {
+    let payload = (0..160).map(|sample| loud[usize::from(sample / 8 % 2 == 0)]).collect();
+    Packet { payload_type, marker: false, sequence, timestamp: u32::from(sequence) * 160, ssrc: 9, payload }
+}
+
+/// Calls the phone, speaks to it for a while, and hears itself.
+async fn speaks_and_hears(phone: &Baresip, agent: &Agent, codec: Codec, protected: bool) {
+    // Loud samples of either law, positive and negative.
+    let (number, loud) = if codec == Codec::Pcmu { (0, [0x90, 0x10]) } else { (8, [0xba, 0x3a]) };
+    let trunk = Trunk { protected, ..trunk(&format!("sip:127.0.0.1:{}", phone.port)) };
+    let destination = format!("sip:echo@127.0.0.1:{}", phone.port);
+    let mut leg = agent.invite(Invite { destination, codecs: vec![codec], ..call(trunk) }).await.expect("ports");
+    loop {
+        match next(&mut leg).await {
+            Event::Ringing | Event::Early(_) => {}
+            Event::Answered(media) => {
+                assert_eq!((media.codec(), media.send.audio, media.crypto.is_some()), (codec, number, protected));
+                break;
+            }
+            other => panic!("not answered: {other:?}"),
+        }
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let (mut sent, mut heard) = (0, 0);
+    while heard < 25 && sent < 500 {
+        tokio::select! {
+            _ = ticks.tick() => {
+                leg.send_rtp(&tone(sent, number, loud));
+                sent += 1;
+            }
+            event = leg.recv() => if let Some(Event::Rtp(packet)) = event {
+                // Both laws invert or toggle bits: what is loud has few of the codes of silence.
+                let quiet = if codec == Codec::Pcmu { [0xff, 0x7f] } else { [0xd5, 0x55] };
+                let loud = packet.payload.iter().filter(|sample| !quiet.contains(sample)).count();
+                heard += u32::from(packet.payload_type == number && loud > packet.payload.len() / 2);
+            }
+        }
+    }
+    assert_eq!(heard, 25, "half a second of what was sent came back, after {sent} packets");
+    leg.hang_up();
+    expect!(&mut leg, Event::Ended);
 }
 
 #[tokio::test]
 async fn a_softphone_answers_and_sends_back_what_it_hears() {
-    let phone = Baresip::start();
-    let agent = agent().await;
-    // Loud samples of either law, positive and negative.
-    for (codec, number, loud) in [(Codec::Pcmu, 0_u8, [0x90, 0x10]), (Codec::Pcma, 8, [0xba, 0x3a])] {
-        let invite = Invite {
-            destination: format!("sip:echo@127.0.0.1:{}", phone.port),
-            codecs: vec![codec],
-            ..call(trunk(&format!("sip:127.0.0.1:{}", phone.port)))
-        };
-        let mut leg = agent.invite(invite).await.expect("ports");
-        loop {
-            match crate::support::next(&mut leg).await {
-                Event::Ringing | Event::Early(_) => {}
-                Event::Answered(media) => {
-                    assert_eq!((media.codec, media.send.audio), (codec, number));
-                    break;
-                }
-                other => panic!("not answered: {other:?}"),
-            }
-        }
-        let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        let (mut sent, mut heard) = (0, 0);
-        while heard < 25 && sent < 500 {
-            tokio::select! {
-                _ = ticks.tick() => {
-                    leg.send_rtp(&tone(sent, number, loud));
-                    sent += 1;
-                }
-                event = leg.recv() => if let Some(Event::Rtp { data, .. }) = event {
-                    // Both laws invert or toggle bits: what is loud has few of the codes near silence.
-                    let quiet = match codec { Codec::Pcmu => [0xff, 0x7f], _ => [0xd5, 0x55] };
-                    let samples = data.get(12..).unwrap_or_default();
-                    let loud = samples.iter().filter(|sample| !quiet.contains(sample)).count();
-                    heard += u32::from(data[1] & 0x7f == number && loud > samples.len() / 2);
-                }
-            }
-        }
-        assert_eq!(heard, 25, "half a second of what was sent came back, after {sent} packets");
-        leg.hang_up();
-        expect!(&mut leg, Event::Ended);
+    let (phone, agent) = (Baresip::start(""), agent().await);
+    for codec in [Codec::Pcmu, Codec::Pcma] {
+        speaks_and_hears(&phone, &agent, codec, false).await;
     }
+}
+
+#[tokio::test]
+async fn a_softphone_answers_with_a_key() {
+    let (phone, agent) = (Baresip::start(";mediaenc=srtp-mand"), agent().await);
+    speaks_and_hears(&phone, &agent, Codec::Pcmu, true).await;
 }

@@ -13,29 +13,20 @@ const OK: &str = "200 OK";
 
 #[tokio::test]
 async fn an_answer_and_audio_both_ways() {
-    for (wire, transport) in [("u1", Transport::Udp), ("t1", Transport::Tcp)] {
-        let far = Sipp::over(
-            wire,
-            &[
-                Invite(&[]),
-                Answer("180 Ringing", "a", "", None),
-                Answer(OK, "a", "", SPEECH),
-                Take("ACK"),
-                Take("BYE"),
-                Reply(OK, "", None),
-            ],
-        );
-        if transport == Transport::Tcp {
-            let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
-            while tokio::net::TcpStream::connect(("127.0.0.1", far.port)).await.is_err() {
-                assert!(tokio::time::Instant::now() < until, "sipp listens");
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        }
+    let ladder = [
+        Invite(&[]),
+        Answer("180 Ringing", "a", "", None),
+        Answer(OK, "a", "", SPEECH),
+        Take("ACK"),
+        Take("BYE"),
+        Reply(OK, "", None),
+    ];
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let far = if transport == Transport::Udp { Sipp::play(&ladder) } else { Sipp::play_tcp(&ladder).await };
         let agent = agent().await;
         let mut leg = invite(&agent, Trunk { transport, ..trunk(&far.uri()) }).await;
-        expect!(&mut leg, Event::Ringing, Event::Answered(media) if media.codec == Codec::Pcmu);
-        assert!(echoed(&mut leg).await, "{wire}: what was sent comes back");
+        expect!(&mut leg, Event::Ringing, Event::Answered(media) if media.codec() == Codec::Pcmu);
+        assert!(echoed(&mut leg).await, "{transport:?}: what was sent comes back");
         leg.hang_up();
         expect!(&mut leg, Event::Ended);
         over(&mut leg).await;
@@ -84,7 +75,8 @@ async fn challenges_are_answered_once() {
             Invite(&[]),
             Answer(status, "x", challenge, None),
             Take("ACK"),
-            Credentials,
+            // sipp proves only what stands in Authorization.
+            if answered == ANSWERED[0] { Credentials } else { Invite(answered) },
             Answer(OK, "a", "", SPEECH),
             Take("ACK"),
             Take("BYE"),
@@ -135,7 +127,7 @@ async fn early_audio_is_acknowledged() {
     let mut leg = invite(&agent, trunk(&far.uri())).await;
     expect!(&mut leg, Event::Early(media) if media.send.events == Some(101));
     assert!(echoed(&mut leg).await, "audio before the answer");
-    expect!(&mut leg, Event::Answered(media) if media.codec == Codec::Pcmu);
+    expect!(&mut leg, Event::Answered(media) if media.codec() == Codec::Pcmu);
     leg.hang_up();
     expect!(&mut leg, Event::Ended);
     far.played().await;
@@ -218,20 +210,17 @@ async fn a_leg_that_is_dropped_hangs_up() {
 
 #[tokio::test]
 async fn the_far_side_hangs_up() {
-    let far = Sipp::play(&[
-        Invite(&[]),
-        Answer(OK, "a", "", SPEECH),
-        Take("ACK"),
-        Pause(200),
-        Send("BYE", 1, "", None),
-        Expect("200"),
-    ]);
-    let agent = agent().await;
-    let mut leg = invite(&agent, trunk(&far.uri())).await;
-    expect!(&mut leg, Event::Answered(_), Event::Bye);
-    over(&mut leg).await;
-    far.played().await;
-    assert_eq!(agent.calls(), 0);
+    let ladder =
+        [Invite(&[]), Answer(OK, "a", "", SPEECH), Take("ACK"), Pause(200), Send("BYE", 1, "", None), Expect("200")];
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let far = if transport == Transport::Udp { Sipp::play(&ladder) } else { Sipp::play_tcp(&ladder).await };
+        let agent = agent().await;
+        let mut leg = invite(&agent, Trunk { transport, ..trunk(&far.uri()) }).await;
+        expect!(&mut leg, Event::Answered(_), Event::Bye);
+        over(&mut leg).await;
+        far.played().await;
+        assert_eq!(agent.calls(), 0, "{transport:?}");
+    }
 }
 
 #[tokio::test]

@@ -26,18 +26,24 @@ impl Stranger {
              Call-ID: {branch}@stranger\r\nCSeq: 1 {method}\r\nContact: <sip:stranger@127.0.0.1:{port}>\r\n\
              Content-Length: 0\r\n\r\n"
         );
-        self.send(message.as_bytes()).await;
         let mut buffer = vec![0; 8192];
-        let answered = timeout(Duration::from_secs(3), async {
-            loop {
-                let (length, _) = self.0.recv_from(&mut buffer).await.expect("received");
-                let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                if answer.contains(&format!("z9hG4bK{branch};")) {
-                    return answer;
+        // A datagram may be lost among so many: it is sent again, as every client would.
+        for _ in 0..5 {
+            self.send(message.as_bytes()).await;
+            let answered = timeout(Duration::from_secs(1), async {
+                loop {
+                    let (length, _) = self.0.recv_from(&mut buffer).await.expect("received");
+                    let answer = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                    if answer.contains(&format!("z9hG4bK{branch};")) {
+                        return answer;
+                    }
                 }
+            });
+            if let Ok(answer) = answered.await {
+                return Some(answer);
             }
-        });
-        answered.await.ok()
+        }
+        None
     }
 }
 
@@ -117,11 +123,9 @@ async fn damaged_messages_hurt_nobody() {
         if !message.is_empty() {
             stranger.send(&message).await;
         }
-        if round % 200 == 199 {
+        if round % 50 == 49 {
             let answer = stranger.ask("OPTIONS", &format!("round{round}"), "").await;
             assert!(answer.is_some_and(|answer| answer.starts_with("SIP/2.0 200")), "answers after round {round}");
-            // Within what the agent takes in per second.
-            tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
     assert!(agent.works());

@@ -59,9 +59,9 @@ async fn the_far_side_holds_and_resumes_and_changes() {
         Event::Resumed,
         Event::Changed(media) if media.remote.is_none(),
         Event::Held,
-        Event::Changed(media) if media.codec == Codec::Pcma,
+        Event::Changed(media) if media.codec() == Codec::Pcma,
         Event::Resumed,
-        Event::Changed(media) if media.codec == Codec::Pcmu,
+        Event::Changed(media) if media.codec() == Codec::Pcmu,
     );
     assert!(echoed(&mut leg).await, "audio flows after all of it");
     leg.hang_up();

@@ -157,8 +157,19 @@ impl Sipp {
         Self::over("u1", steps)
     }
 
+    /// The same over TCP, once it listens.
+    pub async fn play_tcp(steps: &[Step]) -> Self {
+        let far = Self::over("t1", steps);
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+        while tokio::net::TcpStream::connect(("127.0.0.1", far.port)).await.is_err() {
+            assert!(tokio::time::Instant::now() < until, "sipp listens");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        far
+    }
+
     /// Plays a ladder once over `transport` (`u1` or `t1`).
-    pub fn over(transport: &str, steps: &[Step]) -> Self {
+    fn over(transport: &str, steps: &[Step]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let files = std::env::temp_dir().join(format!("c2c-sipp-{}-{number}", std::process::id()));

@@ -7,13 +7,17 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::{
     app::{Codec, Transport},
     reach::Reach,
 };
-use media::sip::{
-    Agent, Config, Event, Invite, Leg, SipLeg, Trunk,
-    target::{Lookup, Srv, TargetError},
+use media::{
+    rtp::Packet,
+    sip::{
+        Agent, Config, Event, Invite, Leg, SipLeg, Trunk,
+        target::{Lookup, Srv, TargetError},
+    },
 };
 
 /// A DNS in which every host is this machine.
@@ -71,7 +75,7 @@ pub async fn next(leg: &mut Leg) -> Event {
     let next = async {
         loop {
             match leg.recv().await.expect("another event") {
-                Event::Rtp { .. } | Event::Rtcp { .. } | Event::Trying => {}
+                Event::Rtp(_) | Event::Rtcp(_) | Event::Trying => {}
                 event => return event,
             }
         }
@@ -97,13 +101,9 @@ pub async fn over(leg: &mut Leg) {
 }
 
 /// A packet of G.711 silence.
-pub fn packet(number: u16) -> Vec<u8> {
-    let mut packet = vec![0x80, 0];
-    packet.extend(number.to_be_bytes());
-    packet.extend((u32::from(number) * 160).to_be_bytes());
-    packet.extend(7_u32.to_be_bytes());
-    packet.extend([0xff; 160]);
-    packet
+pub fn packet(sequence: u16) -> Packet {
+    let payload = Bytes::from_static(&[0xff; 160]);
+    Packet { payload_type: 0, marker: false, sequence, timestamp: u32::from(sequence) * 160, ssrc: 7, payload }
 }
 
 /// Sends packets until one comes back, and says whether it is one of those sent.
@@ -112,13 +112,13 @@ pub async fn echoed(leg: &mut Leg) -> bool {
         leg.send_rtp(&packet(number));
         let heard = tokio::time::timeout(Duration::from_millis(100), async {
             loop {
-                if let Some(Event::Rtp { data, .. }) = leg.recv().await {
-                    return data;
+                if let Some(Event::Rtp(packet)) = leg.recv().await {
+                    return packet;
                 }
             }
         });
-        if let Ok(data) = heard.await {
-            return (0..=number).any(|sent| data[..] == packet(sent));
+        if let Ok(heard) = heard.await {
+            return (0..=number).any(|sent| heard == packet(sent));
         }
     }
     false
