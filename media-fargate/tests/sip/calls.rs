@@ -246,3 +246,37 @@ async fn of_two_branches_the_first_answer_wins() {
     expect!(&mut leg, Event::Bye);
     far.played().await;
 }
+
+#[tokio::test]
+async fn many_calls_leave_nothing_behind() {
+    const CALLS: u32 = 60;
+    let far = Sipp::play_many(
+        CALLS,
+        &[
+            Invite(&[]),
+            Answer("180 Ringing", "a", "", None),
+            Answer(OK, "a", "", SPEECH),
+            Take("ACK"),
+            Take("BYE"),
+            Reply(OK, "", None),
+        ],
+    );
+    let agent = agent().await;
+    let mut legs = tokio::task::JoinSet::new();
+    for _ in 0..CALLS {
+        let (agent, trunk) = (agent.clone(), trunk(&far.uri()));
+        legs.spawn(async move {
+            let mut leg = invite(&agent, trunk).await;
+            expect!(&mut leg, Event::Ringing, Event::Answered(_));
+            leg.hang_up();
+            expect!(&mut leg, Event::Ended);
+            over(&mut leg).await;
+        });
+    }
+    while let Some(ended) = legs.join_next().await {
+        ended.expect("a call from its beginning to its end");
+    }
+    far.played().await;
+    assert_eq!(agent.calls(), 0);
+    assert!(agent.works());
+}

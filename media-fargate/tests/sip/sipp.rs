@@ -57,12 +57,12 @@ impl Step {
             }
             Take(method) => write!(text, r#"<recv request="{method}"/>"#),
             TakeHeader(method, header, pattern) => {
-                let _ = write!(text, "<recv request=\"{method}\"><action>\n");
+                let _ = writeln!(text, "<recv request=\"{method}\"><action>");
                 check(text, pattern, &format!("hdr\" header=\"{header}:"));
                 text.write_str("</action></recv>")
             }
             TakeBody(method, pattern) => {
-                let _ = write!(text, "<recv request=\"{method}\"><action>\n");
+                let _ = writeln!(text, "<recv request=\"{method}\"><action>");
                 check(text, pattern, "body");
                 text.write_str("</action></recv>")
             }
@@ -102,7 +102,7 @@ impl Step {
             ),
             Expect(status) => write!(text, r#"<recv response="{status}"/>"#),
             ExpectBody(status, pattern) => {
-                let _ = write!(text, "<recv response=\"{status}\"><action>\n");
+                let _ = writeln!(text, "<recv response=\"{status}\"><action>");
                 check(text, pattern, "body");
                 text.write_str("</action></recv>")
             }
@@ -154,12 +154,17 @@ pub fn free_port() -> u16 {
 impl Sipp {
     /// Plays a ladder once over UDP, echoing the audio it hears.
     pub fn play(steps: &[Step]) -> Self {
-        Self::over("u1", steps)
+        Self::over("u1", 1, steps)
+    }
+
+    /// Plays a ladder as often as `calls` says, all at once if they come so.
+    pub fn play_many(calls: u32, steps: &[Step]) -> Self {
+        Self::over("u1", calls, steps)
     }
 
     /// The same over TCP, once it listens.
     pub async fn play_tcp(steps: &[Step]) -> Self {
-        let far = Self::over("t1", steps);
+        let far = Self::over("t1", 1, steps);
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
         while tokio::net::TcpStream::connect(("127.0.0.1", far.port)).await.is_err() {
             assert!(tokio::time::Instant::now() < until, "sipp listens");
@@ -168,8 +173,8 @@ impl Sipp {
         far
     }
 
-    /// Plays a ladder once over `transport` (`u1` or `t1`).
-    fn over(transport: &str, steps: &[Step]) -> Self {
+    /// Plays a ladder over `transport` (`u1` or `t1`).
+    fn over(transport: &str, calls: u32, steps: &[Step]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let files = std::env::temp_dir().join(format!("c2c-sipp-{}-{number}", std::process::id()));
@@ -192,7 +197,18 @@ impl Sipp {
         fs::write(files.join("ladder.xml"), text).expect("a file");
         let port = free_port();
         let child = Command::new("sipp")
-            .args(["-sf", "ladder.xml", "-i", "127.0.0.1", "-mi", "127.0.0.1", "-m", "1", "-t", transport])
+            .args([
+                "-sf",
+                "ladder.xml",
+                "-i",
+                "127.0.0.1",
+                "-mi",
+                "127.0.0.1",
+                "-m",
+                &calls.to_string(),
+                "-t",
+                transport,
+            ])
             .args(["-p", &port.to_string(), "-mp", &(free_port() & !1).to_string(), "-rtp_echo"])
             .args(["-nostdin", "-timeout", "25s", "-timeout_error", "-trace_err", "-error_file", "errors.log"])
             .args(["-trace_msg", "-message_file", "messages.log"])
