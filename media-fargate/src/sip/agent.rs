@@ -1,5 +1,6 @@
 //! The SIP endpoint of the process: sockets and connections, transactions, and what comes in unasked. It takes no calls:
-//! whoever calls it is refused; requests about calls of ours go to their legs.
+//! whoever calls it is refused; requests about calls of ours go to their legs. It listens on UDP alone: over TCP and TLS a
+//! provider speaks on the connection that was opened to it (RFC 5923), which stays open for longer than any call.
 
 use std::{
     collections::HashMap,

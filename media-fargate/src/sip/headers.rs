@@ -8,29 +8,49 @@ pub const MAX_VALUE: usize = 512;
 /// Bytes of all these headers together at most: a request over UDP should fit into one packet (RFC 3261, section 18.1.1).
 pub const MAX_TOTAL: usize = 2_048;
 
-/// One header: its name and its encoded value.
-pub type Extra = (String, String);
+/// One header. Only [`extras`] makes them: whatever is in one may stand in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extra {
+    name: String,
+    value: String,
+}
+
+impl Extra {
+    fn new(name: impl Into<String>, value: &str) -> Self {
+        Self { name: name.into(), value: encode(value) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its encoded value.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Bytes of it on its line: the colon, the blank and the line's end included.
+    fn size(&self) -> usize {
+        self.name.len() + self.value.len() + 4
+    }
+}
 
 /// The headers of one call: its id, the routing key it came in with, and of the context the keys in `allowed`, in the
 /// order of `allowed`. A context header that no longer fits is left out.
 pub fn extras(call_id: &str, routing_key: Option<&str>, context: &Context, allowed: &[String]) -> Vec<Extra> {
-    let mut extras = vec![("X-C2C-Call-Id".to_owned(), encode(call_id))];
-    extras.extend(routing_key.map(|key| ("X-C2C-Routing-Key".to_owned(), encode(key))));
-    let mut total: usize = extras.iter().map(size).sum();
+    let mut extras = vec![Extra::new("X-C2C-Call-Id", call_id)];
+    extras.extend(routing_key.map(|key| Extra::new("X-C2C-Routing-Key", key)));
+    let mut total: usize = extras.iter().map(Extra::size).sum();
     for key in allowed {
         let Some((key, value)) = context.pairs().find(|(known, _)| known == key) else { continue };
-        let extra = (format!("X-C2C-Context-{}", header_word(key)), encode(value));
-        if total + size(&extra) <= MAX_TOTAL {
-            total += size(&extra);
+        let extra = Extra::new(format!("X-C2C-Context-{}", header_word(key)), value);
+        if total + extra.size() <= MAX_TOTAL {
+            total += extra.size();
             extras.push(extra);
         }
     }
     extras
-}
-
-/// Bytes of a header on its line: the colon, the blank and the line's end included.
-fn size((name, value): &Extra) -> usize {
-    name.len() + value.len() + 4
 }
 
 /// `orderId` as `OrderId`; a context key has only letters, digits and `_.-`, all of which are a token (RFC 3261,
@@ -84,7 +104,7 @@ mod tests {
             ("X-C2C-Context-Plan", "pro".to_owned()),
             ("X-C2C-Context-OrderId", "A%201".to_owned()),
         ];
-        assert_eq!(extras, expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(extras, expected.map(|(name, value)| Extra { name: name.to_owned(), value }));
     }
 
     #[test]
@@ -101,7 +121,7 @@ mod tests {
         let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let context = context(&keys.map(|key| (key, value.as_str())));
         let extras = extras(CALL, None, &context, &keys.map(str::to_owned));
-        assert!(extras.iter().map(size).sum::<usize>() <= MAX_TOTAL);
+        assert!(extras.iter().map(Extra::size).sum::<usize>() <= MAX_TOTAL);
         assert_eq!(extras.len(), 1 + 4);
     }
 

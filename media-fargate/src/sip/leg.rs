@@ -457,7 +457,11 @@ impl Signalling {
             min_se(),
         ]);
         headers.extend(
-            self.invite.extras.iter().map(|(name, value)| Header::Other(name.clone(), value.clone())).collect(),
+            self.invite
+                .extras
+                .iter()
+                .map(|extra| Header::Other(extra.name().to_owned(), extra.value().to_owned()))
+                .collect(),
         );
         describe(&mut headers, &body);
         Ok(Request { method: Method::Invite, uri, version: Version::V2, headers, body })

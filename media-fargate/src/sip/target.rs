@@ -96,6 +96,14 @@ pub trait Lookup: Send + Sync {
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, TargetError>;
 }
 
+/// The system's resolver, as `/etc/resolv.conf` describes it.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn system() -> Result<TokioResolver, NetError> {
+    TokioResolver::builder_tokio()?.build()
+}
+
 #[async_trait]
 impl Lookup for TokioResolver {
     async fn srv(&self, name: &str) -> Result<Vec<Srv>, TargetError> {
@@ -360,6 +368,12 @@ mod tests {
             let expected = expected.map(|hops: Vec<&str>| hops.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(hops(&zone, uri, transport).await, expected, "{uri}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_system_knows_itself() {
+        let found = system().expect("a resolver").addresses("localhost").await.expect("an answer");
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
     }
 
     #[tokio::test]

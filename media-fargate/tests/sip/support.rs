@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use domain::{
     app::{Codec, Transport},
+    context::Context,
     reach::Reach,
 };
 use media::{
     rtp::Packet,
     sip::{
         Agent, Config, Event, Invite, Leg, SipLeg, Trunk,
+        headers::extras,
         target::{Lookup, Srv, TargetError},
     },
 };
@@ -62,7 +64,7 @@ pub fn call(trunk: Trunk) -> Invite {
         trunk,
         destination: "tel:+493012345678".into(),
         codecs: vec![Codec::Pcmu, Codec::Pcma],
-        extras: vec![("X-C2C-Call-Id".into(), "call_1".into()), ("X-C2C-Context-OrderId".into(), "A%201".into())],
+        extras: extras("call_1", None, &Context::sanitise([("orderId", "A 1")]).0, &["orderId".to_owned()]),
     }
 }
 
