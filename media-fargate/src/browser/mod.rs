@@ -9,6 +9,7 @@ mod net;
 mod offer;
 mod peer;
 mod ports;
+mod reports;
 
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 

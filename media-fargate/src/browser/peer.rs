@@ -15,6 +15,7 @@ use domain::app::Codec;
 use rtc::{
     crypto::{RTCCryptoProvider, SignatureScheme},
     ice::mdns::MulticastDnsMode,
+    interceptor::Slot,
     media_stream::MediaStreamTrack,
     peer_connection::{
         certificate::CertificateParams, configuration::setting_engine::SctpMaxMessageSize, transport::RTCDtlsRole,
@@ -45,6 +46,7 @@ use super::{
     net::Net,
     offer::{OPUS_FORMAT, encoding},
     ports::{Port, Ports},
+    reports::{Latest, Reports},
 };
 use crate::rtp::{Packet, clock_rate};
 
@@ -58,6 +60,8 @@ const MAX_CHANNELS: usize = 4;
 const MAX_WAITING: usize = 32;
 /// Bytes on their way on the data channel at most; a browser that reads nothing does not fill our memory.
 const MAX_UNSENT: usize = 16 * MAX_CONTROL_BYTES;
+/// Where our own hook sees every report, coming and going.
+const NEXT_TO_THE_WIRE: Slot = Slot::CongestionControl;
 /// SCTP's receive window.
 const SCTP_WINDOW: u32 = 64 * 1_024;
 
@@ -112,6 +116,10 @@ impl WebRtc {
             gathered: gathered.clone(),
             channels: AtomicUsize::new(0),
         };
+        let mut ssrc = [0; 4];
+        self.crypto.random().fill(&mut ssrc).map_err(internal)?;
+        let ssrc = u32::from_be_bytes(ssrc);
+        let (reports, reported) = Reports::about(ssrc);
         let bind: Vec<SocketAddr> =
             self.config.addresses.iter().map(|ip| SocketAddr::new(*ip, port.number())).collect();
         let built = PeerConnectionBuilder::new()
@@ -120,7 +128,7 @@ impl WebRtc {
             )
             .with_media_engine(media_engine(offer.audio())?)
             .with_setting_engine(self.settings())
-            .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
+            .with_interceptor_registry(configure_rtcp_reports(Registry::new().with(NEXT_TO_THE_WIRE, reports)))
             .with_data_channel_send_buffer_limit(MAX_UNSENT)
             .with_runtime(Arc::new(net))
             .with_handler(Arc::new(watcher))
@@ -129,9 +137,6 @@ impl WebRtc {
             .build()
             .await;
         let Ok(connection) = built else { return Ok(None) };
-        let mut ssrc = [0; 4];
-        self.crypto.random().fill(&mut ssrc).map_err(internal)?;
-        let ssrc = u32::from_be_bytes(ssrc);
         Ok(Some(Leg {
             connection: Arc::new(connection),
             offer: tokio::sync::Mutex::new(offer.clone()),
@@ -143,6 +148,7 @@ impl WebRtc {
             channel: None,
             control,
             stopped,
+            reported,
             clock: clock_rate(offer.audio().codec),
             ended: false,
             port: Some(port),
@@ -320,6 +326,7 @@ struct Leg {
     channel: Option<Arc<dyn DataChannel>>,
     control: Arc<Control>,
     stopped: Arc<Notify>,
+    reported: Latest,
     clock: u32,
     ended: bool,
     port: Option<Port>,
@@ -487,7 +494,10 @@ impl BrowserLeg for Leg {
 
     async fn stats(&self) -> Stats {
         let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
-        report.iter().fold(Stats::default(), |stats, entry| add(stats, entry, self.clock))
+        let counted = report.iter().fold(Stats::default(), |stats, entry| add(stats, entry, self.clock));
+        let reported = self.reported.get();
+        let sent = Flow { lost: reported.lost, jitter: ticks(f64::from(reported.jitter), self.clock), ..counted.sent };
+        Stats { round_trip: reported.round_trip.or(counted.round_trip), sent, ..counted }
     }
 
     async fn close(&self) {
@@ -510,27 +520,30 @@ impl Drop for Leg {
     }
 }
 
-/// Adds one entry of the library's report. Its jitter is in units of the codec's clock, as it comes in RTCP.
+/// Seconds, where the library gives some.
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value).unwrap_or_default()
+}
+
+/// Jitter as it stands in RTCP, in units of the codec's clock.
+fn ticks(value: f64, clock: u32) -> Duration {
+    seconds(value / f64::from(clock))
+}
+
+/// Adds one entry of the library's report. Its jitter is as it stands in RTCP, no matter what it says.
 fn add(stats: Stats, entry: &RTCStatsReportEntry, clock: u32) -> Stats {
-    let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or_default();
-    let jitter = |units: f64| seconds(units / f64::from(clock));
-    let known = |value: f64| Some(seconds(value)).filter(|time| !time.is_zero());
     match entry {
         RTCStatsReportEntry::InboundRtp(inbound) => {
             let counted = &inbound.received_rtp_stream_stats;
-            let (packets, lost, jitter) = (counted.packets_received, counted.packets_lost, jitter(counted.jitter));
-            Stats { received: Flow { packets, lost, jitter }, ..stats }
+            let (packets, lost) = (counted.packets_received, counted.packets_lost);
+            Stats { received: Flow { packets, lost, jitter: ticks(counted.jitter, clock) }, ..stats }
         }
         RTCStatsReportEntry::OutboundRtp(outbound) => {
             Stats { sent: Flow { packets: outbound.sent_rtp_stream_stats.packets_sent, ..stats.sent }, ..stats }
         }
-        RTCStatsReportEntry::RemoteInboundRtp(remote) => {
-            let counted = &remote.received_rtp_stream_stats;
-            let sent = Flow { lost: counted.packets_lost, jitter: jitter(counted.jitter), ..stats.sent };
-            Stats { round_trip: known(remote.round_trip_time).or(stats.round_trip), sent, ..stats }
-        }
         RTCStatsReportEntry::IceCandidatePair(pair) if pair.nominated => {
-            Stats { round_trip: stats.round_trip.or(known(pair.current_round_trip_time)), ..stats }
+            let round_trip = Some(seconds(pair.current_round_trip_time)).filter(|time| !time.is_zero());
+            Stats { round_trip, ..stats }
         }
         _ => stats,
     }
