@@ -400,9 +400,6 @@ impl Call {
 
     /// Only now is the contact centre called: a visitor whose media cannot come through makes no telephone ring.
     fn browser_connected(&mut self, now: Instant) {
-        if self.end.is_some() {
-            return;
-        }
         self.browser = BrowserSide::Up;
         self.timers.clear(Timer::Connect);
         self.trunk = TrunkSide::Sent;
@@ -914,8 +911,8 @@ mod tests {
             ),
             // Lost and back, lost for good.
             (
-                "1 lost, 20 connected, 21 bye, 21 closed",
-                "21 stop, 21 row end 0 0, 21 ended 21 RemoteHangup, 21 told, 21 close, 21 END",
+                "1 lost, 20 connected, 31 bye, 31 closed",
+                "31 stop, 31 row end 0 0, 31 ended 31 RemoteHangup, 31 told, 31 close, 31 END",
             ),
             (
                 "1 lost, 10 hear-trunk, 25 hear-trunk, 26.1 over, …",

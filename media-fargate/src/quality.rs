@@ -404,6 +404,14 @@ mod tests {
     }
 
     #[test]
+    fn jitter_follows_by_a_sixteenth() {
+        let (mut reception, start) = (Reception::new(Codec::Pcmu), Instant::now());
+        reception.packet(&packet(1, 0, 0), start);
+        reception.packet(&packet(1, 1, 160), start + ms(36));
+        assert_eq!(reception.flow().jitter, ms(1));
+    }
+
+    #[test]
     fn reports_and_their_summary() {
         let mut meter = Meter::new(Codec::Pcmu);
         assert_eq!((meter.report(Flow::default(), None), meter.summary()), (None, None));

@@ -238,6 +238,7 @@ mod tests {
                 counts(1, 1, 1, 0),
             ),
             ("dry, it waits, and plays late what comes late", "1 2 .. . 3 4 ..", "1 2 x 3 4", counts(0, 0, 1, 0)),
+            ("dry, and two lost: one is left to recover", "1 2 .. . 5 6 ...", "1 2 x r5 5 6", counts(0, 1, 1, 0)),
             ("dry, and lost: the time is spent already", "1 2 .. . 4 5 ..", "1 2 x 4 5", counts(0, 0, 1, 0)),
             (
                 "dry for long is silence, and it gathers anew",

@@ -81,7 +81,7 @@ impl Clock {
     /// Whether a source's timestamp is one that could follow.
     fn continues(&self, input: u32, now: Instant) -> bool {
         let step = input.wrapping_sub(self.input);
-        step <= u32::MAX / 2 && u64::from(step).abs_diff(self.elapsed(now)) <= ticks(MAX_SKEW, self.rate)
+        u64::from(step).abs_diff(self.elapsed(now)) <= ticks(MAX_SKEW, self.rate)
     }
 }
 

@@ -29,8 +29,6 @@ const BITRATE: i32 = 24_000;
 const EXPECTED_LOSS: i32 = 10;
 /// Nearly the quality of 10 for half the time.
 const COMPLEXITY: i32 = 5;
-/// The driver was away for this long: what was due is left out instead of sent in a burst.
-const MAX_BEHIND: Duration = Duration::from_millis(200);
 /// A telephone event whose end was lost is over after this long.
 const EVENT_LIMIT: Duration = Duration::from_millis(100);
 
@@ -165,15 +163,6 @@ impl Transcoder {
         let marker = std::mem::replace(&mut self.fresh, payload.is_none());
         Some(self.packet(self.output.audio, marker, timestamp, payload?))
     }
-
-    /// Leaves out what was due while nobody asked.
-    fn catch_up(&mut self, now: Instant) {
-        while let Some(due) = self.due.filter(|due| now.saturating_duration_since(*due) > MAX_BEHIND) {
-            self.timestamp = self.timestamp.wrapping_add(ticks(PTIME, self.output.clock_rate()) as u32);
-            self.due = Some(due + PTIME);
-            self.fresh = true;
-        }
-    }
 }
 
 impl Transform for Transcoder {
@@ -197,7 +186,6 @@ impl Transform for Transcoder {
             self.due.get_or_insert(now);
             return Some(self.packet(payload_type, press.marker, press.timestamp, press.event.write()));
         }
-        self.catch_up(now);
         while let Some(due) = self.due.filter(|due| *due <= now) {
             if let Some(packet) = self.step(due) {
                 return Some(packet);
@@ -374,12 +362,22 @@ mod tests {
 
     /// Sends a tone through, 20 ms by 20 ms, without the packets that `lost` names; gives what comes out.
     fn through(transcoder: &mut Transcoder, from: Codec, frames: u64, lost: impl Fn(u64) -> bool) -> Vec<Packet> {
+        sent(transcoder, from, frames, tone, lost)
+    }
+
+    fn sent(
+        transcoder: &mut Transcoder,
+        from: Codec,
+        frames: u64,
+        signal: impl Fn(u64) -> [i16; SAMPLES],
+        lost: impl Fn(u64) -> bool,
+    ) -> Vec<Packet> {
         let mut encoder = Encoder::new(from).expect("an encoder");
         let step = format(from).clock_rate() / 50;
         let (start, mut packets) = (Instant::now(), Vec::new());
         for number in 0..frames {
             let now = start + PTIME * number as u32;
-            let payload = encoder.encode(&tone(number)).expect("a payload");
+            let payload = encoder.encode(&signal(number)).expect("a payload");
             let sequence = 65_000u16.wrapping_add(number as u16);
             let timestamp = (step * number as u32).wrapping_sub(5_000);
             let packet =
@@ -455,36 +453,57 @@ mod tests {
         }
     }
 
+    /// A tone that changes its pitch with every frame: no decoder can guess it.
+    fn melody(number: u64) -> [i16; SAMPLES] {
+        std::array::from_fn(|at| (LOUD * (TAU * pitch(number) * at as f64 / f64::from(RATE)).sin()) as i16)
+    }
+
+    fn pitch(number: u64) -> f64 {
+        300.0 + 400.0 * (number % 7) as f64
+    }
+
     /// What the successor's copy gives is nearer to what was lost than a guess.
     #[test]
     fn recovery_is_better_than_concealment() {
-        // A tone that changes its pitch with every frame: no decoder can guess it.
-        let sweep = |number: u64| -> [i16; SAMPLES] {
-            let frequency = 300.0 + 400.0 * (number % 7) as f64;
-            std::array::from_fn(|at| (LOUD * (TAU * frequency * at as f64 / f64::from(RATE)).sin()) as i16)
+        let lost = |number: u64| number % 10 == 5;
+        let purity = |samples: &[i16]| {
+            let frames = samples.chunks_exact(SAMPLES).zip(0..).filter(|(_, number)| lost(*number));
+            let powers: Vec<_> = frames.map(|(frame, number)| power(frame, pitch(number))).collect();
+            powers.iter().map(|(at, all)| at / all.max(1.0)).sum::<f64>() / powers.len() as f64
         };
-        let (mut purity_recovered, mut purity_concealed) = (0.0, 0.0);
-        for recovers in [true, false] {
-            let mut encoder = Encoder::new(Codec::Opus).expect("an encoder");
-            let mut decoder = Decoder::new(Codec::Opus).expect("a decoder");
-            let payloads: Vec<_> = (0..200).map(|number| encoder.encode(&sweep(number)).expect("a payload")).collect();
-            for (number, payload) in payloads.iter().enumerate() {
-                let mut samples = Vec::new();
-                if number % 10 != 5 {
-                    decoder.decode(payload, &mut samples);
-                    continue;
-                }
-                if recovers {
-                    decoder.recover(&payloads[number + 1], &mut samples);
-                } else {
-                    decoder.conceal(&mut samples);
-                }
-                let (at, all) = power(&samples, 300.0 + 400.0 * (number % 7) as f64);
-                let sum = if recovers { &mut purity_recovered } else { &mut purity_concealed };
-                *sum += at / all.max(1.0) / 20.0;
-            }
+
+        let packets = sent(&mut transcoder(Codec::Opus, Codec::Pcmu), Codec::Opus, 200, melody, lost);
+        let recovered = purity(&decoded(Codec::Pcmu, &packets));
+
+        let mut encoder = Encoder::new(Codec::Opus).expect("an encoder");
+        let mut decoder = Decoder::new(Codec::Opus).expect("a decoder");
+        let mut samples = Vec::new();
+        for number in 0..200 {
+            let payload = encoder.encode(&melody(number)).expect("a payload");
+            if lost(number) { decoder.conceal(&mut samples) } else { decoder.decode(&payload, &mut samples) }
         }
-        assert!(purity_recovered > purity_concealed + 0.2, "{purity_recovered} {purity_concealed}");
+        let concealed = purity(&samples);
+        assert!(recovered > concealed + 0.2, "{recovered} {concealed}");
+    }
+
+    #[test]
+    fn another_source_is_heard_from_its_beginning() {
+        let mut transcoder = transcoder(Codec::Pcmu, Codec::Opus);
+        let spoken = through(&mut transcoder, Codec::Pcmu, 20, |_| false);
+        let later = Instant::now() + Duration::from_secs(1);
+        let mut packets = Vec::new();
+        for number in 0..20u16 {
+            let now = later + PTIME * u32::from(number);
+            let payload = Bytes::from(vec![0x55; SAMPLES]);
+            let timestamp = 160 * u32::from(number);
+            let packet = Packet { payload_type: 0, marker: false, sequence: number, timestamp, ssrc: 2, payload };
+            packets.extend(transcoder.push(packet, now));
+            packets.extend(std::iter::from_fn(|| transcoder.pull(now)));
+        }
+        let (last, first) = (spoken.last().expect("audio"), packets.first().expect("audio"));
+        assert_eq!(first.sequence, last.sequence.wrapping_add(1));
+        assert!(packets.len() >= 19, "{}", packets.len());
+        assert_eq!(transcoder.counts().late, 0);
     }
 
     #[test]
