@@ -12,6 +12,16 @@ pub enum Reason {
     RemoteHangup,
 }
 
+impl Reason {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UserHangup => "user_hangup",
+            Self::RemoteHangup => "remote_hangup",
+        }
+    }
+}
+
 /// Why a call did not come about, or broke off: those codes of the contract that a media server can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +118,13 @@ mod tests {
             assert!(ERROR_CODES.contains(&code.as_str()), "{code:?}");
             assert_eq!(serde_json::to_value(code).expect("a string"), code.as_str());
             assert!(code.message().ends_with('.'), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_have_one_name() {
+        for reason in [Reason::UserHangup, Reason::RemoteHangup] {
+            assert_eq!(serde_json::to_value(reason).expect("a string"), reason.as_str());
         }
     }
 

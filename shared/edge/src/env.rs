@@ -1,6 +1,6 @@
 //! Configuration: every variable's name, once, with what it means. A function fails at its start, naming the variable.
 
-use std::{collections::HashMap, fmt::Display, str::FromStr};
+use std::{collections::HashMap, fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use domain::{
     limit::{Limits, Scope},
@@ -54,8 +54,24 @@ vars! {
     LIMIT_CALLS_IP = "C2C_LIMIT_CALLS_IP";
     /// Calls per minute of one app.
     LIMIT_CALLS_APP = "C2C_LIMIT_CALLS_APP";
-    /// Networks beside the public internet that deliveries may reach, comma-separated `CIDR[:PORT]`. For one machine
-    /// only: the template never sets it.
+    /// Calls of one app at the same time.
+    LIMIT_CALLS_AT_ONCE = "C2C_LIMIT_CALLS_AT_ONCE";
+    /// Calls that one media server can carry; it refuses new ones from four fifths of it.
+    MEDIA_CAPACITY = "C2C_MEDIA_CAPACITY";
+    /// Addresses where browsers' media is received, comma-separated. Default `0.0.0.0`: all but loopback.
+    MEDIA_ADDRESSES = "C2C_MEDIA_ADDRESSES";
+    /// What browsers and trunks are told instead, behind a one-to-one NAT, comma-separated.
+    MEDIA_PUBLIC_ADDRESSES = "C2C_MEDIA_PUBLIC_ADDRESSES";
+    /// Ports for browsers' media, UDP and TCP, such as `20000-24999`; none: as the operating system picks.
+    MEDIA_PORTS = "C2C_MEDIA_PORTS";
+    /// Set to `true` behind a load balancer: the last address of `X-Forwarded-For`, which it writes, is the client's.
+    MEDIA_BALANCED = "C2C_MEDIA_BALANCED";
+    /// Where SIP over UDP is received; media of trunks is received on the same address. Default `0.0.0.0:5060`.
+    SIP_LISTEN = "C2C_SIP_LISTEN";
+    /// Ports for media of trunks, such as `30000-39999`.
+    RTP_PORTS = "C2C_RTP_PORTS";
+    /// Networks beside the public internet that deliveries, or calls, may reach, comma-separated `CIDR[:PORT]`. For one
+    /// machine only: the template never sets it.
     ALLOW_DESTINATIONS = "C2C_ALLOW_DESTINATIONS";
 }
 
@@ -141,15 +157,33 @@ impl Env {
         }
     }
 
+    /// Values with commas between them; none, when it is not set.
+    ///
+    /// # Errors
+    /// When one does not parse.
+    pub fn list<T: FromStr<Err: Display>>(&self, var: Var) -> Result<Vec<T>, StartError> {
+        let text = self.text(var).unwrap_or_default();
+        let values = text.split(',').map(str::trim).filter(|value| !value.is_empty()).map(str::parse);
+        values.collect::<Result<_, _>>().map_err(|why: T::Err| StartError::Invalid { var, why: why.to_string() })
+    }
+
+    /// Ports from a first to a last one, such as `20000-24999`, if it is set.
+    ///
+    /// # Errors
+    /// When it is not of this form.
+    pub fn ports(&self, var: Var) -> Result<Option<RangeInclusive<u16>>, StartError> {
+        let Some(text) = self.text(var) else { return Ok(None) };
+        let parse = |(first, last): (&str, &str)| Some(first.trim().parse().ok()?..=last.trim().parse().ok()?);
+        let ports = text.split_once('-').and_then(parse).filter(|ports| !ports.is_empty() && *ports.start() > 0);
+        ports.map(Some).ok_or_else(|| StartError::Invalid { var, why: "must be ports such as 20000-24999".to_owned() })
+    }
+
     /// What deliveries may reach: the public internet, and beside it only what [`ALLOW_DESTINATIONS`] names.
     ///
     /// # Errors
     /// When the variable cannot be read.
     pub fn reach(&self) -> Result<Reach, StartError> {
-        let text = self.text(ALLOW_DESTINATIONS).unwrap_or_default();
-        let nets = text.split(',').map(str::trim).filter(|net| !net.is_empty()).map(str::parse);
-        let nets = nets.collect::<Result<_, _>>();
-        nets.map(Reach::with).map_err(|why| StartError::Invalid { var: ALLOW_DESTINATIONS, why })
+        self.list(ALLOW_DESTINATIONS).map(Reach::with)
     }
 
     /// The limits of a scope: configured, or the contract's.
@@ -182,6 +216,18 @@ mod tests {
         assert_eq!(env.required::<String>(TABLE).expect_err("not set").to_string(), "C2C_TABLE must be set");
         assert!(env.limits(Scope::Session).expect_err("no number").to_string().starts_with("C2C_LIMIT_SESSION_IP: "));
         assert!(env.origin(WIDGET_ORIGIN).expect_err("no origin").to_string().starts_with("C2C_WIDGET_ORIGIN: "));
+    }
+
+    #[test]
+    fn lists_and_ports() {
+        let env = Env::from_pairs([("C2C_MEDIA_ADDRESSES", "192.0.2.1, ::1,"), ("C2C_RTP_PORTS", "10-12")]);
+        assert_eq!(env.list::<std::net::IpAddr>(MEDIA_ADDRESSES).expect("addresses").len(), 2);
+        assert!(env.list::<u8>(MEDIA_ADDRESSES).is_err());
+        assert_eq!(env.ports(RTP_PORTS).expect("ports"), Some(10..=12));
+        assert_eq!(env.ports(MEDIA_PORTS).expect("not set"), None);
+        for wrong in ["10", "12-10", "0-5", "1-65536", "a-b"] {
+            assert!(Env::from_pairs([("C2C_RTP_PORTS", wrong)]).ports(RTP_PORTS).is_err(), "{wrong}");
+        }
     }
 
     #[test]

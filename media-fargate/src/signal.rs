@@ -1,0 +1,268 @@
+//! `/v1/calls`: how a widget, or any other client that speaks WHIP (RFC 9725), begins and ends a call.
+//!
+//! - `POST /v1/calls`: `Authorization: Bearer {session token}`, `Content-Type: application/sdp`, the offer (at most 8 KB,
+//!   audio sendrecv, at most one data section, no trickle needed: our candidates are all in the answer and the browser's
+//!   are learnt). 201, the answer, and `Location: /v1/calls/{callId}`. The contact centre is called once the browser is
+//!   connected; what happens from then on is said on the data channel `control` ([`crate::control`]).
+//! - `DELETE` on it hangs up: 204, also when it is over already. `PATCH` on it with a new offer (`application/sdp`) restarts
+//!   ICE: 200 and the new answer. Both need a token of the call's session; a renewed one will do.
+//!
+//! Refusals are the contract's: 401 for the token, 409 `provider_inactive`, 409 `conflict` when the session has a call
+//! already or another server runs it, 429 over the limits, 503 with `Retry-After` when this server is full or stops.
+//!
+//! A session has one call at a time. Nothing is opened for a visitor before the token, the limits, the offer and the claim
+//! were in order (security.md, "Media"). The end is reported as the event `evt_` + the call id's 26 characters
+//! ([`domain::id::EventId::of_end`]); a widget that reports it uses the same id.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State as Extract},
+    response::{IntoResponse, Response},
+    routing::{any, post},
+};
+use domain::{
+    app::{Codec, Provider},
+    call::Call,
+    id::{CallId, DestinationId},
+    limit::{Exceeded, WINDOW, shorten},
+    session::Session,
+    time::Timestamp,
+};
+use edge::{
+    chance,
+    extract::{Bearer, ClientIp, Now, Path},
+    problem::{Kind, Problem},
+};
+use http::{HeaderMap, Method, StatusCode, header};
+use store::calls::{Busy, Stored};
+use tokio::{sync::oneshot, time::timeout};
+use zeroize::Zeroizing;
+
+use crate::{
+    State,
+    bridge::{self, Bridge},
+    browser::{AcceptError, MAX_OFFER_BYTES, Offer, OfferError},
+    calls::Command,
+    record::Recorder,
+    sip::{Credential, Invite, Trunk, headers},
+};
+
+const SDP: &str = "application/sdp";
+/// How long a call may take to answer a new offer.
+const RESTART_LIMIT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// The routes.
+pub(crate) fn routes() -> Router<State> {
+    Router::new().route("/v1/calls", post(create).options(preflight)).route("/v1/calls/{call}", any(change))
+}
+
+async fn preflight() -> Response {
+    let allowed = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST, PATCH, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, allowed).into_response()
+}
+
+async fn create(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
+    bearer: Result<Bearer, Problem>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    let mut place = state.calls.admit().map_err(|refusal| {
+        state.metrics.refused();
+        Problem::new(Kind::Unavailable, format!("No call can begin here: {refusal}. Please try again shortly."))
+    })?;
+    state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let session = session(&state, bearer?, now).await?;
+    state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let offer = read_offer(request).await?;
+    let (profile, (provider, trunk)) = tokio::try_join!(destination(&state, &session), trunk(&state, &session, now))?;
+    let codec = codec(&offer, &provider)?;
+
+    let id = CallId::mint(now, &chance::bytes());
+    let call = Call::start(id, &session, profile.0, now);
+    let stored = Stored { call, owner: state.owner.to_string() };
+    claim(&state, &session, &stored, now).await?;
+    let accepted = match state.browsers.accept(&offer, codec).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            state.store.withdraw_call(session.app, &stored.call).await.map_err(Problem::unavailable)?;
+            return Err(unanswered(error));
+        }
+    };
+
+    let answer = accepted.answer.clone();
+    let invite = Invite {
+        trunk,
+        destination: profile.1,
+        codecs: offered(codec, &provider),
+        extras: headers::extras(&id.to_string(), session.routing_key.as_deref(), &session.context, &[]),
+    };
+    let commands = place.occupy(id, session.id);
+    let bridge = Bridge::new(started, accepted, commands, Arc::new(state.trunks.clone()), invite);
+    tracing::info!(
+        app = %session.app, session = %session.id, call = %id, ?codec, preview = session.preview, client = shorten(ip),
+        took_ms = started.elapsed().as_millis(), "call.begun"
+    );
+    let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
+    bridge::start(bridge, Recorder { store, events, metrics, session, stored, started }, place);
+    state.metrics.started(started.elapsed());
+    let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, format!("/v1/calls/{id}"))];
+    Ok((StatusCode::CREATED, headers, answer).into_response())
+}
+
+/// The session that a token speaks for.
+async fn session(state: &State, bearer: Bearer, now: Timestamp) -> Result<Session, Problem> {
+    let verified = state.verifier.verify(&bearer.0, now).await.map_err(Problem::unavailable)?;
+    Ok(verified.map_err(Problem::token_refused)?.session().clone())
+}
+
+async fn read_offer(request: Request) -> Result<String, Problem> {
+    if !is_sdp(request.headers()) {
+        return Err(Problem::new(Kind::UnsupportedMediaType, "The body must be sent as application/sdp."));
+    }
+    let too_large =
+        || Problem::new(Kind::PayloadTooLarge, format!("The body must be at most {MAX_OFFER_BYTES} bytes."));
+    // One byte more tells a body over the limit from a connection that broke.
+    let body: Body = request.into_body();
+    let bytes = axum::body::to_bytes(body, MAX_OFFER_BYTES).await.map_err(|_| too_large())?;
+    String::from_utf8(bytes.into()).map_err(|_| unusable(OfferError::Malformed))
+}
+
+fn is_sdp(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(SDP)
+}
+
+fn unusable(error: OfferError) -> Problem {
+    Problem::new(Kind::ValidationError, format!("The offer cannot be answered: {error}."))
+}
+
+fn unanswered(error: AcceptError) -> Problem {
+    match error {
+        AcceptError::Offer(error) => unusable(error),
+        // What the library says about an offer quotes it.
+        AcceptError::Refused(_) => Problem::new(Kind::ValidationError, "The offer cannot be answered."),
+        AcceptError::NoPort | AcceptError::NoCandidate | AcceptError::Internal(_) => Problem::unavailable(error),
+    }
+}
+
+/// Whom the session reaches: only ever a stored profile of its app.
+async fn destination(state: &State, session: &Session) -> Result<(DestinationId, String), Problem> {
+    let nowhere =
+        || Problem::new(Kind::Conflict, "This session leads to no profile of the app, so nobody can be called.");
+    let id = session.profile.ok_or_else(nowhere)?;
+    let found = state.store.profile(session.app, id).await.map_err(Problem::unavailable)?;
+    let profile = found.ok_or_else(nowhere)?.profile;
+    Ok((profile.id, profile.destination))
+}
+
+/// The app's provider, and as a call needs it.
+async fn trunk(state: &State, session: &Session, now: Timestamp) -> Result<(Provider, Trunk), Problem> {
+    let found =
+        state.store.provider_with_password(&state.vault, session.app, now).await.map_err(Problem::unavailable)?;
+    let Some((provider, password)) = found.filter(|(provider, _)| provider.active) else {
+        let message = "This app has no active VoIP provider, so no call can be made.";
+        return Err(Problem::new(Kind::ProviderInactive, message));
+    };
+    let credential = provider
+        .username
+        .clone()
+        .zip(password)
+        .map(|(username, password)| Credential { username, password: Zeroizing::new(password.expose().to_owned()) });
+    let trunk = Trunk {
+        uri: provider.uri.clone(),
+        transport: provider.transport,
+        caller_id: provider.caller_id.clone(),
+        credential,
+        protected: false,
+    };
+    Ok((provider, trunk))
+}
+
+/// The codec of the browser's side: the provider's first that the browser offers, for the answer goes out before anybody
+/// is called.
+fn codec(offer: &str, provider: &Provider) -> Result<Codec, Problem> {
+    let mut first = OfferError::Codec;
+    for codec in &provider.codecs {
+        match Offer::read(offer, *codec) {
+            Ok(_) => return Ok(*codec),
+            Err(OfferError::Codec) => {}
+            Err(error) => {
+                first = error;
+                break;
+            }
+        }
+    }
+    Err(unusable(first))
+}
+
+/// What the trunk is offered: the browser's codec before the provider's others, so that audio passes as it is when that
+/// can be.
+fn offered(codec: Codec, provider: &Provider) -> Vec<Codec> {
+    let others = provider.codecs.iter().copied().filter(|other| *other != codec);
+    std::iter::once(codec).chain(others).collect()
+}
+
+async fn claim(state: &State, session: &Session, stored: &Stored, now: Timestamp) -> Result<(), Problem> {
+    let begun = state.store.begin_call(session.app, stored, state.at_once, now).await.map_err(Problem::unavailable)?;
+    begun.map_err(|busy| match busy {
+        Busy::Session => Problem::new(Kind::Conflict, "This session has a call that runs. End it first."),
+        // When a place becomes free nobody knows; a window is as good a guess as any.
+        Busy::App => Problem::limited(Exceeded { limit: state.at_once, reset: now.plus(WINDOW) }, now),
+    })
+}
+
+/// `DELETE` and `PATCH`.
+async fn change(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    Path(id): Path<String>,
+    bearer: Result<Bearer, Problem>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let method = request.method().clone();
+    match method {
+        Method::OPTIONS => return Ok(preflight().await),
+        Method::DELETE | Method::PATCH => {}
+        _ => return Err(Problem::not_found("address here")),
+    }
+    let session = session(&state, bearer?, now).await?;
+    let id: CallId = id.parse().map_err(|_| Problem::not_found("call"))?;
+    let Some(commands) = state.calls.find(id, session.id) else {
+        return elsewhere(&state, &session, id, &method).await;
+    };
+    let stuck = || Problem::new(Kind::Unavailable, "The call does not answer. Please try again shortly.");
+    if method == Method::DELETE {
+        commands.try_send(Command::HangUp).map_err(|_| stuck())?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let offer = read_offer(request).await?;
+    let (answer, answered) = oneshot::channel();
+    commands.try_send(Command::Restart { offer, answer }).map_err(|_| stuck())?;
+    let answered = timeout(RESTART_LIMIT, answered).await.map_err(|_| stuck())?;
+    // A call that ended meanwhile answers nothing.
+    let answer = answered.map_err(|_| Problem::not_found("call"))?.map_err(unanswered)?;
+    Ok(([(header::CONTENT_TYPE, SDP)], answer).into_response())
+}
+
+/// A call that does not run here: over, another server's, or nobody's.
+async fn elsewhere(state: &State, session: &Session, id: CallId, method: &Method) -> Result<Response, Problem> {
+    let found = state.store.call(session.app, id).await.map_err(Problem::unavailable)?;
+    match found.filter(|stored| stored.call.session_id == session.id) {
+        None => Err(Problem::not_found("call")),
+        Some(stored) if stored.call.ended_at.is_some() || stored.owner == *state.owner => match *method {
+            Method::DELETE => Ok(StatusCode::NO_CONTENT.into_response()),
+            _ => Err(Problem::new(Kind::Gone, "This call is over.")),
+        },
+        Some(_) => Err(Problem::new(Kind::Conflict, "Another server runs this call.")),
+    }
+}
