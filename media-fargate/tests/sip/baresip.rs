@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use media::{
     rtp::{Codec, Packet},
     sip::{Agent, Event, Invite, SipLeg, Trunk},
@@ -34,7 +35,7 @@ impl Baresip {
             "poll_method epoll\nsip_listen 127.0.0.1:{port}\nrtp_ports 45000-46999\ncall_max_calls 4\n\
              audio_player aubridge,loop\naudio_source aubridge,loop\naudio_alert aubridge,loop\n\
              audio_buffer 20-160\nmodule_path /usr/lib/baresip/modules\n\
-             module g711.so\nmodule aubridge.so\nmodule srtp.so\nmodule_app account.so\nmodule_app echo.so\n"
+             module g711.so\nmodule opus.so\nmodule aubridge.so\nmodule srtp.so\nmodule_app account.so\nmodule_app echo.so\n"
         );
         fs::write(files.join("config"), config).expect("a file");
         fs::write(files.join("accounts"), format!("<sip:echo@127.0.0.1>;regint=0;answermode=auto{account}\n"))
@@ -64,46 +65,92 @@ impl Drop for Baresip {
     }
 }
 
-/// A packet of a loud square wave, 500 Hz.
-fn tone(sequence: u16, payload_type: u8, loud: [u8; 2]) -> Packet {
-    let payload = (0..160).map(|sample| loud[usize::from(sample / 8 % 2 == 0)]).collect();
-    Packet { payload_type, marker: false, sequence, timestamp: u32::from(sequence) * 160, ssrc: 9, payload }
+/// Speaks one codec, and knows its own voice: a tone of 500 Hz.
+trait Voice {
+    fn codec(&self) -> Codec;
+    /// 20 milliseconds of it.
+    fn speak(&mut self) -> Bytes;
+    /// Whether a payload is loud.
+    fn hears(&mut self, payload: &[u8]) -> bool;
+}
+
+/// G.711: loud samples of either law, positive and negative, and the two codes of silence.
+struct Law(Codec);
+
+impl Voice for Law {
+    fn codec(&self) -> Codec {
+        self.0
+    }
+
+    fn speak(&mut self) -> Bytes {
+        let loud = if self.0 == Codec::Pcmu { [0x90, 0x10] } else { [0xba, 0x3a] };
+        (0..160).map(|sample| loud[usize::from(sample / 8 % 2 == 0)]).collect()
+    }
+
+    fn hears(&mut self, payload: &[u8]) -> bool {
+        let quiet = if self.0 == Codec::Pcmu { [0xff, 0x7f] } else { [0xd5, 0x55] };
+        payload.iter().filter(|sample| !quiet.contains(sample)).count() > payload.len() / 2
+    }
+}
+
+struct Opus(opus::Encoder, opus::Decoder);
+
+impl Opus {
+    fn new() -> Self {
+        let encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).expect("an encoder");
+        Self(encoder, opus::Decoder::new(48_000, opus::Channels::Mono).expect("a decoder"))
+    }
+}
+
+impl Voice for Opus {
+    fn codec(&self) -> Codec {
+        Codec::Opus
+    }
+
+    fn speak(&mut self) -> Bytes {
+        let tone: Vec<i16> = (0..960).map(|sample| if sample / 48 % 2 == 0 { 8_000 } else { -8_000 }).collect();
+        self.0.encode_vec(&tone, 400).expect("encoded").into()
+    }
+
+    fn hears(&mut self, payload: &[u8]) -> bool {
+        let mut heard = vec![0_i16; 5_760];
+        let samples = self.1.decode(payload, &mut heard, false).expect("decoded");
+        heard[..samples].iter().filter(|sample| sample.unsigned_abs() > 1_000).count() > samples / 2
+    }
 }
 
 /// Calls the phone, speaks to it for a while, and hears itself.
-async fn speaks_and_hears(phone: &Baresip, agent: &Agent, codec: Codec, protected: bool) {
-    // Loud samples of either law, positive and negative.
-    let (number, loud) = if codec == Codec::Pcmu { (0, [0x90, 0x10]) } else { (8, [0xba, 0x3a]) };
+async fn speaks_and_hears(phone: &Baresip, agent: &Agent, voice: &mut dyn Voice, protected: bool) {
+    let codec = voice.codec();
     let trunk = Trunk { protected, ..trunk(&format!("sip:127.0.0.1:{}", phone.port)) };
     let destination = format!("sip:echo@127.0.0.1:{}", phone.port);
     let mut leg = agent.invite(Invite { destination, codecs: vec![codec], ..call(trunk) }).await.expect("ports");
-    loop {
+    let format = loop {
         match next(&mut leg).await {
             Event::Ringing | Event::Early(_) => {}
             Event::Answered(media) => {
-                assert_eq!((media.codec(), media.send.audio, media.crypto.is_some()), (codec, number, protected));
-                break;
+                assert_eq!((media.codec(), media.crypto.is_some()), (codec, protected));
+                break media.send;
             }
             other => panic!("not answered: {other:?}"),
         }
-    }
+    };
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
-    let (mut sent, mut heard) = (0, 0);
+    let (mut sent, mut heard) = (0_u16, 0);
     while heard < 25 && sent < 500 {
         tokio::select! {
             _ = ticks.tick() => {
-                leg.send_rtp(&tone(sent, number, loud));
+                let timestamp = u32::from(sent) * format.clock_rate() / 50;
+                let (payload_type, payload) = (format.audio, voice.speak());
+                leg.send_rtp(&Packet { payload_type, marker: sent == 0, sequence: sent, timestamp, ssrc: 9, payload });
                 sent += 1;
             }
             event = leg.recv() => if let Some(Event::Rtp(packet)) = event {
-                // Both laws invert or toggle bits: what is loud has few of the codes of silence.
-                let quiet = if codec == Codec::Pcmu { [0xff, 0x7f] } else { [0xd5, 0x55] };
-                let loud = packet.payload.iter().filter(|sample| !quiet.contains(sample)).count();
-                heard += u32::from(packet.payload_type == number && loud > packet.payload.len() / 2);
+                heard += u32::from(voice.hears(&packet.payload));
             }
         }
     }
-    assert_eq!(heard, 25, "half a second of what was sent came back, after {sent} packets");
+    assert_eq!(heard, 25, "{codec:?}: half a second of what was sent came back, after {sent} packets");
     leg.hang_up();
     expect!(&mut leg, Event::Ended);
 }
@@ -111,13 +158,14 @@ async fn speaks_and_hears(phone: &Baresip, agent: &Agent, codec: Codec, protecte
 #[tokio::test]
 async fn a_softphone_answers_and_sends_back_what_it_hears() {
     let (phone, agent) = (Baresip::start(""), agent().await);
-    for codec in [Codec::Pcmu, Codec::Pcma] {
-        speaks_and_hears(&phone, &agent, codec, false).await;
+    let voices: [&mut dyn Voice; 3] = [&mut Law(Codec::Pcmu), &mut Law(Codec::Pcma), &mut Opus::new()];
+    for voice in voices {
+        speaks_and_hears(&phone, &agent, voice, false).await;
     }
 }
 
 #[tokio::test]
 async fn a_softphone_answers_with_a_key() {
     let (phone, agent) = (Baresip::start(";mediaenc=srtp-mand"), agent().await);
-    speaks_and_hears(&phone, &agent, Codec::Pcmu, true).await;
+    speaks_and_hears(&phone, &agent, &mut Law(Codec::Pcmu), true).await;
 }
