@@ -10,6 +10,8 @@ use std::io::Cursor;
 use domain::app::Codec;
 use rtc::sdp::{MediaDescription, SessionDescription};
 
+use crate::rtp::Format;
+
 /// Bytes of an offer at most.
 pub const MAX_BYTES: usize = 8 * 1_024;
 /// Sections of media at most: one of audio, one of data.
@@ -111,6 +113,13 @@ pub struct Audio {
     /// The payload type of `telephone-event` with the codec's clock, when the browser offers it.
     pub telephone_event: Option<u8>,
     ssrc: Option<u32>,
+}
+
+impl Audio {
+    /// How its packets are marked, both ways.
+    pub fn format(&self) -> Format {
+        Format { codec: self.codec, audio: self.payload_type, events: self.telephone_event, comfort_noise: None }
+    }
 }
 
 /// The name in `rtpmap`, the clock in Hz, and the channels when there are more than one.
@@ -397,6 +406,8 @@ mod tests {
         {
             let audio = Offer::read(CHROMIUM, codec).expect("Chromium's offer").audio;
             assert_eq!(audio, Audio { codec, payload_type, telephone_event: Some(telephone_event), ssrc: Some(1001) });
+            let format = Format { codec, audio: payload_type, events: Some(telephone_event), comfort_noise: None };
+            assert_eq!(audio.format(), format);
         }
     }
 

@@ -276,12 +276,18 @@ impl PeerConnectionEventHandler for Watcher {
 
 /// The data channel, and what waits for it.
 #[derive(Default)]
-struct Control(tokio::sync::Mutex<(Option<Arc<dyn DataChannel>>, VecDeque<String>)>);
+struct Control(tokio::sync::Mutex<Channel>);
+
+#[derive(Default)]
+struct Channel {
+    open: Option<Arc<dyn DataChannel>>,
+    waiting: VecDeque<String>,
+}
 
 impl Control {
     /// Takes the channel and sends what waited; false when there was one before.
     async fn open(&self, channel: &Arc<dyn DataChannel>) -> bool {
-        let (open, waiting) = &mut *self.0.lock().await;
+        let Channel { open, waiting } = &mut *self.0.lock().await;
         if open.is_some() {
             return false;
         }
@@ -293,7 +299,7 @@ impl Control {
     }
 
     async fn send(&self, message: String) {
-        let (open, waiting) = &mut *self.0.lock().await;
+        let Channel { open, waiting } = &mut *self.0.lock().await;
         match open {
             Some(channel) => write(&**channel, &message).await,
             None if waiting.len() < MAX_WAITING => waiting.push_back(message),
@@ -503,7 +509,7 @@ impl BrowserLeg for Leg {
     async fn close(&self) {
         // It fails only when it is closed already.
         let _ = self.connection.close().await;
-        self.control.0.lock().await.0 = None;
+        self.control.0.lock().await.open = None;
     }
 }
 
