@@ -78,6 +78,8 @@ pub enum Trunk {
     Held,
     /// The far side took us back from hold.
     Resumed,
+    /// The far side answered our [`Output::Hold`]: whether it is on hold now.
+    OnHold(bool),
     /// A final answer of 300 or more; no retry is left.
     Rejected(u16),
     /// The far side hung up.
@@ -443,6 +445,7 @@ impl Call {
             Trunk::Answered => self.picked_up(now),
             Trunk::Held => self.set_held(true, now),
             Trunk::Resumed => self.set_held(false, now),
+            Trunk::OnHold(on) => self.set_holding(on, now),
             Trunk::Rejected(status) => self.rejected(status, now),
             Trunk::Bye | Trunk::Over if self.trunk >= TrunkSide::Answered => {
                 self.trunk_over();
@@ -553,6 +556,15 @@ impl Call {
         }
     }
 
+    /// What became of our wish; one that was refused is no longer wished.
+    fn set_holding(&mut self, on: bool, now: Instant) {
+        if self.trunk == TrunkSide::Answered {
+            self.holding = on;
+            self.watch_media(now);
+            self.outputs.push(Output::ToWidget(ToWidget::Hold { on }));
+        }
+    }
+
     fn set_held(&mut self, on: bool, now: Instant) {
         if self.trunk == TrunkSide::Answered && self.held != on {
             self.held = on;
@@ -660,7 +672,7 @@ mod tests {
 
     use super::*;
 
-    const INPUTS: [(&str, Input); 25] = [
+    const INPUTS: [(&str, Input); 27] = [
         ("connected", Input::Browser(Browser::Connected)),
         ("lost", Input::Browser(Browser::Disconnected)),
         ("browser-failed", Input::Browser(Browser::Failed)),
@@ -671,6 +683,8 @@ mod tests {
         ("answered", Input::Trunk(Trunk::Answered)),
         ("held", Input::Trunk(Trunk::Held)),
         ("resumed", Input::Trunk(Trunk::Resumed)),
+        ("on-hold", Input::Trunk(Trunk::OnHold(true))),
+        ("off-hold", Input::Trunk(Trunk::OnHold(false))),
         ("486", Input::Trunk(Trunk::Rejected(486))),
         ("487", Input::Trunk(Trunk::Rejected(487))),
         ("503", Input::Trunk(Trunk::Rejected(503))),
@@ -940,6 +954,17 @@ mod tests {
                 "1 held, 1 held, 19 hear-browser, 30 hold, 31 resumed, 49 hear-browser, 60 bye, 60 closed",
                 "1 tell Held { on: true }, 30 HOLD true, 31 tell Held { on: false }, 60 stop, 60 row end 0 0, \
                  60 ended 60 RemoteHangup, 60 told, 60 close, 60 END",
+            ),
+            // The far side agrees to be put on hold, or refuses, and then has to be heard.
+            (
+                "1 hold, 1.1 on-hold, 2 unhold, 2.1 off-hold, 3 bye, 3 closed",
+                "1 HOLD true, 1.1 tell Hold { on: true }, 2 HOLD false, 2.1 tell Hold { on: false }, 3 stop, \
+                 3 row end 0 0, 3 ended 3 RemoteHangup, 3 told, 3 close, 3 END",
+            ),
+            (
+                "1 hold, 2 off-hold, 15 hear-browser, 15 hold, 15.1 off-hold, 34 hear-browser, 36 over, …",
+                "1 HOLD true, 2 tell Hold { on: false }, 15 HOLD true, 15.1 tell Hold { on: false }, 35.1 stop, 35.1 BYE, \
+                 35.1 row end 0 0, 35.1 error 35 NoAudio, 35.1 told, 37.1 close, 37.1 END",
             ),
             (
                 "2 press, 3 bye, 3 closed",

@@ -33,6 +33,11 @@ pub enum ToWidget {
         /// Whether it is on hold now.
         on: bool,
     },
+    /// The visitor's own hold, or its end, is in force, or was refused and is not.
+    Hold {
+        /// Whether the contact centre is on hold now.
+        on: bool,
+    },
     /// How the call sounds, every two seconds.
     Quality(Quality),
     /// The call is over.
@@ -226,6 +231,7 @@ mod tests {
             (ToWidget::Early, json!({"type": "early"})),
             (ToWidget::Answered, json!({"type": "answered"})),
             (ToWidget::Held { on: true }, json!({"type": "held", "on": true})),
+            (ToWidget::Hold { on: false }, json!({"type": "hold", "on": false})),
             (
                 ToWidget::Quality(quality),
                 json!({"type": "quality", "mos": 4.4, "rttMs": null, "jitterMs": 2, "loss": 0.01}),
