@@ -40,7 +40,6 @@ use edge::{
     problem::{Kind, Problem},
     reply,
 };
-use hickory_resolver::TokioResolver;
 use http::{HeaderMap, HeaderValue, header};
 use store::{Aws, Events, Limiter, Queue, Store, Vault, Verifier};
 
@@ -75,6 +74,12 @@ pub struct Inside {
     at_once: u32,
     /// Whether a load balancer stands in front.
     balanced: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("calls", &self.calls.count()).finish_non_exhaustive()
+    }
 }
 
 impl Deref for State {
@@ -149,7 +154,7 @@ async fn trunks(env: &Env) -> Result<Agent, StartError> {
         return Err(StartError::Invalid { var: env::MEDIA_PUBLIC_ADDRESSES, why });
     }
     let rtp_ports = env.ports(env::RTP_PORTS)?.unwrap_or(30_000..=39_999);
-    let dns = TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(unavailable)?;
+    let dns = sip::target::system().map_err(unavailable)?;
     let config = sip::Config::new(listen, public, rtp_ports, env.reach()?, Arc::new(dns));
     Agent::start(config).await.map_err(unavailable)
 }

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod breaker;
+mod calls;
 mod canary;
 mod console;
 mod crash;

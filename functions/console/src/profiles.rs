@@ -74,7 +74,7 @@ pub(crate) async fn create(
     let default = draft.default == Some(true);
     let change = if default { DefaultChange::Becomes } else { DefaultChange::Stays };
     let note = note.about(profile.id);
-    let written = state.store.put_profile(app.id, None, &profile, change, &note.granted()).await;
+    let written = state.store.put_profile(app.id, None, &profile, change, Some(&note.granted())).await;
     done(written.map_err(Problem::unavailable)?)?;
     note.done();
     Ok(reply::data(StatusCode::CREATED, note.now, Shown { profile, default }))
@@ -118,7 +118,7 @@ pub(crate) async fn change(
         _ => DefaultChange::Stays,
     };
     if after != before.profile || change != DefaultChange::Stays {
-        let written = state.store.put_profile(app.id, Some(&before), &after, change, &note.granted()).await;
+        let written = state.store.put_profile(app.id, Some(&before), &after, change, Some(&note.granted())).await;
         done(written.map_err(Problem::unavailable)?)?;
         note.done();
     }

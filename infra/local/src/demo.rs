@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use axum::{Router, routing::get};
 use domain::{
-    app::{App, Provider},
+    app::{App, Provider, ProviderDraft},
     event::EventName,
+    id::AppId,
     integration::{Draft, Integration, Status, Surroundings},
+    profile::{self, Profile},
     reach::Reach,
     time::Timestamp,
 };
@@ -15,6 +17,7 @@ use serde_json::json;
 use store::{
     Store,
     integrations::{Change, Stored},
+    profiles::{self, Default},
 };
 
 use crate::{front::file, local_json::Memory};
@@ -76,6 +79,7 @@ pub async fn seed(
     store: &Store,
     memory: &mut Memory,
     inbox_url: &str,
+    trunk: &Trunk,
     reach: &Reach,
     now: Timestamp,
 ) -> Result<(App, Integration), String> {
@@ -92,12 +96,17 @@ pub async fn seed(
             store.create_app(&app, None).await.map_err(failed)?;
             memory.app_id = Some(app.id);
             memory.integration_id = None;
+            memory.profiles.clear();
             app
         }
     };
-    if store.provider(app.id).await.map_err(failed)?.is_none() {
-        store.seed_provider(app.id, &provider()?).await.map_err(failed)?;
+    // The telephone's port is another one today; a provider that somebody else set stays.
+    let provider = store.provider(app.id).await.map_err(failed)?;
+    if provider.is_none_or(|provider| memory.sip_trunk.as_ref() == Some(&provider.uri)) {
+        store.seed_provider(app.id, &trunk.provider()?).await.map_err(failed)?;
+        memory.sip_trunk = Some(trunk.uri.clone());
     }
+    seed_profiles(store, memory, app.id, trunk, now).await?;
 
     let around = Surroundings { reach, own_hosts: &[], secrets: &BTreeSet::new() };
     let known = match memory.integration_id {
@@ -151,8 +160,74 @@ fn is_done(change: Change) -> Result<(), String> {
     }
 }
 
-/// A trunk that leads nowhere: it lets sessions open; calls come with the media plane.
-fn provider() -> Result<Provider, String> {
-    let provider = json!({"kind": "sip", "uri": "sip:127.0.0.1:5070", "transport": "udp", "active": true});
-    serde_json::from_value(provider).map_err(|error| format!("The demo's provider is wrong: {error}."))
+/// Where the demo's calls go.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// The provider's address.
+    pub uri: String,
+    /// Whom it knows: names and addresses; the first is the default. Each name is also a routing key.
+    pub profiles: Vec<(&'static str, String)>,
+}
+
+impl Trunk {
+    /// The telephone of the house, and what it can play.
+    pub fn phone(uri: String) -> Self {
+        let profiles = ["echo", "goodbye", "busy", "decline", "nobody"];
+        Self { uri, profiles: profiles.map(|user| (user, format!("sip:{user}@127.0.0.1"))).into() }
+    }
+
+    /// A trunk elsewhere, `sip:[user@]host[:port]`.
+    pub fn elsewhere(address: &str) -> Self {
+        let host = address.rsplit_once('@').map(|(_, host)| format!("sip:{host}"));
+        Self { uri: host.unwrap_or_else(|| address.to_owned()), profiles: vec![("trunk", address.to_owned())] }
+    }
+
+    fn provider(&self) -> Result<Provider, String> {
+        let provider = json!({"kind": "sip", "uri": self.uri, "transport": "udp", "active": true});
+        let draft: ProviderDraft =
+            serde_json::from_value(provider).map_err(|error| format!("The demo's provider is wrong: {error}."))?;
+        let wrong = |_| format!("--sip-trunk {}: must be sip:HOST, sip:HOST:PORT or sip:USER@HOST.", self.uri);
+        draft.check().map(|(provider, _)| provider).map_err(wrong)
+    }
+}
+
+/// Makes the profiles that are not there; the first of them is the default.
+async fn seed_profiles(
+    store: &Store,
+    memory: &mut Memory,
+    app: AppId,
+    trunk: &Trunk,
+    now: Timestamp,
+) -> Result<(), String> {
+    let failed = |error: store::Error| format!("The demo cannot be stored: {error}.");
+    for (number, (name, destination)) in trunk.profiles.iter().enumerate() {
+        let known = match memory.profiles.get(destination) {
+            Some(id) => store.profile(app, *id).await.map_err(failed)?,
+            None => None,
+        };
+        let profile = match &known {
+            Some(stored) => stored.profile.clone(),
+            None => {
+                let draft = profile::Draft {
+                    name: Some((*name).to_owned()),
+                    destination: Some(destination.clone()),
+                    routing_keys: Some(vec![(*name).to_owned()]),
+                    default: None,
+                };
+                let made = Profile::create(&draft, now, &edge::chance::bytes());
+                made.map_err(|_| format!("The profile {name} of the demo is wrong: {destination}."))?
+            }
+        };
+        let default = if number == 0 { Default::Becomes } else { Default::Stays };
+        if known.is_none() || number == 0 {
+            let change = store.put_profile(app, known.as_ref(), &profile, default, None).await.map_err(failed)?;
+            if change == profiles::Change::Done {
+                memory.profiles.insert(destination.clone(), profile.id);
+            } else {
+                // An operator gave the key to another profile: the demo does without.
+                tracing::warn!(profile = name, "demo.profile_left_out");
+            }
+        }
+    }
+    Ok(())
 }

@@ -20,12 +20,12 @@ pub struct Functions {
     /// Those that answer HTTP, by their logical ids.
     pub http: BTreeMap<String, Router>,
     /// The media server, which is no function of the template but reads the same variables.
-    pub media: Router,
+    pub media: media::State,
     dispatch: dispatch::State,
 }
 
 impl Functions {
-    /// Opens them all.
+    /// Opens them all. `calls`: variables of the media server alone.
     ///
     /// # Errors
     /// When the template gives a function too little, or what it needs does not answer.
@@ -33,6 +33,7 @@ impl Functions {
         template: &Template,
         provisioned: &Provisioned,
         instead: &BTreeMap<String, String>,
+        calls: &BTreeMap<String, String>,
         aws: &Aws,
     ) -> Result<Self, StartError> {
         let names = provisioned.names();
@@ -44,7 +45,11 @@ impl Functions {
         let (widget, session, ingest) = (environment("Widget")?, environment("Session")?, environment("Ingest")?);
         let (dispatch, console) = (environment("Dispatch")?, environment("Console")?);
         let mut media = instead.clone();
-        media.insert(env::TABLE.0.to_owned(), dispatch.text(env::TABLE).unwrap_or_default());
+        for var in [env::TABLE, env::DELIVERY_QUEUE_URL, env::KMS_KEY_ID] {
+            media.insert(var.0.to_owned(), dispatch.text(var).unwrap_or_default());
+        }
+        // Calls reach other places than deliveries do.
+        media.extend(calls.clone());
         let media = Env::from_pairs(media);
 
         let (widget, session, ingest, dispatch, console, media) = tokio::try_join!(
@@ -61,11 +66,7 @@ impl Functions {
             ("Ingest", ingest::router(ingest)),
             ("Console", console::router(console)),
         ];
-        Ok(Self {
-            http: http.map(|(name, router)| (name.to_owned(), router)).into(),
-            media: media::router(media),
-            dispatch,
-        })
+        Ok(Self { http: http.map(|(name, router)| (name.to_owned(), router)).into(), media, dispatch })
     }
 
     /// Lets the inbox hear what somebody should hear of: in AWS its place is a topic's, or an event bus's.
@@ -110,7 +111,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::template::TEMPLATE;
+    use crate::{template::TEMPLATE, trunk};
 
     #[tokio::test]
     async fn every_route_of_the_template_is_one_of_its_function() {
@@ -124,7 +125,8 @@ mod tests {
         let provisioned = Provisioned::make(&aws, &template, "test").await.expect("provisioned");
         let places = [env::WIDGET_ORIGIN, env::CODE_ORIGIN, env::CONSOLE_ORIGIN, env::MEDIA_URL];
         let instead = places.map(|var| (var.0.to_owned(), "http://localhost:1".to_owned())).into();
-        let functions = Functions::open(&template, &provisioned, &instead, &aws).await.expect("opened");
+        let calls = trunk::Place::loopback().variables();
+        let functions = Functions::open(&template, &provisioned, &instead, &calls, &aws).await.expect("opened");
 
         let mut routes = 0;
         for (name, function) in &template.functions {

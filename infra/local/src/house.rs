@@ -22,14 +22,18 @@ use crate::{
     inbox::{Inbox, Links},
     local_json::{self, Demo, LocalJson, Memory, Services},
     options::Options,
+    phone::Phone,
     poller::Poller,
     provision::Provisioned,
     servers::{self, Servers},
     template::{TEMPLATE, Template, TemplateError},
+    trunk::Place,
 };
 
 /// The printed sign-in address works once, and for a working day.
 const SIGN_IN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Calls that run when the house stops are hung up, and have this long to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Whose token `local.json` holds.
 const OPERATOR: &str = "local operator";
 /// Pages on this machine may frame the widget beside those anywhere else by https.
@@ -67,6 +71,14 @@ pub enum StartError {
     InUse {
         /// The directory.
         path: PathBuf,
+    },
+    /// The trunk cannot be reached.
+    #[error("--sip-trunk {address} cannot be used: {cause}.")]
+    Trunk {
+        /// What was given.
+        address: String,
+        /// Why.
+        cause: io::Error,
     },
     /// The stand-ins did not start.
     #[error("The stand-ins for AWS did not start: {0}.")]
@@ -110,6 +122,8 @@ pub struct House {
     front: Servers,
     behind: Servers,
     pollers: Vec<Poller>,
+    media: media::State,
+    _phone: Option<Phone>,
     directory: Option<PathBuf>,
 }
 
@@ -158,7 +172,8 @@ impl House {
         ] {
             instead.entry(variable.0.to_owned()).or_insert(value);
         }
-        let mut functions = Functions::open(&template, &provisioned, &instead, &aws).await?;
+        let (phone, trunk, place) = trunk(&options).await?;
+        let mut functions = Functions::open(&template, &provisioned, &instead, &place.variables(), &aws).await?;
 
         let store = Store::open(&aws, provisioned.tables.get("Table").ok_or(StartError::NoTable)?);
         let keeps = directory.as_deref().filter(|_| !options.ephemeral);
@@ -177,7 +192,7 @@ impl House {
             let reach = Env::from_pairs(instead.clone()).reach();
             let reach = reach.map_err(|cause| StartError::Function { name: "Dispatch", cause })?;
             let (app, integration) =
-                demo::seed(&store, &mut memory, &inbox_url, &reach, now).await.map_err(StartError::Demo)?;
+                demo::seed(&store, &mut memory, &inbox_url, &trunk, &reach, now).await.map_err(StartError::Demo)?;
             let page_url = format!("{}/", origin("demo.localhost"));
             let links = Links { demo: page_url.clone(), console: origin("console.localhost") };
             let opened = Inbox::new(links, behind.stopping());
@@ -205,7 +220,7 @@ impl House {
             written.map_err(|cause| StartError::State { path: path.to_owned(), cause })?;
         }
 
-        behind.serve(media_listener, functions.media.clone());
+        behind.serve(media_listener, media::router(functions.media.clone()));
         let hosts = Front {
             widget: front::api(&template, "WidgetApi", &functions.http),
             code: front::api(&template, "CodeApi", &functions.http),
@@ -225,6 +240,7 @@ impl House {
             console_origin: origin("console.localhost"),
             console_sign_in_url: format!("{}/sign-in?code={code}", origin("console.localhost")),
             media_url,
+            sip_trunk: trunk.uri,
             operator_token,
             demo,
             aws: Services {
@@ -242,7 +258,8 @@ impl House {
             let written = local_json::write(path, local_json::NAME, &local);
             written.map_err(|cause| StartError::State { path: path.clone(), cause })?;
         }
-        Ok(Self { local, inbox, stand_ins, front, behind, pollers, directory })
+        let media = functions.media;
+        Ok(Self { local, inbox, stand_ins, front, behind, pollers, media, _phone: phone, directory })
     }
 
     /// The demo's inbox.
@@ -261,6 +278,8 @@ impl House {
             local_json::remove(path);
         }
         self.front.stop().await;
+        // What calls say at their end is still queued, and kept with the state.
+        self.media.calls().drain(Duration::ZERO, FAREWELL).await;
         for poller in self.pollers {
             poller.stop().await;
         }
@@ -292,6 +311,21 @@ async fn services(options: &Options) -> Result<(Option<Embedded>, Endpoints), St
         kms: stand_ins.kms_url().to_owned(),
     };
     Ok((Some(stand_ins), endpoints))
+}
+
+/// Where calls go, and how the media server stands for that.
+async fn trunk(options: &Options) -> Result<(Option<Phone>, demo::Trunk, Place), StartError> {
+    match &options.sip_trunk {
+        Some(address) => {
+            let failed = |cause| StartError::Trunk { address: address.clone(), cause };
+            Ok((None, demo::Trunk::elsewhere(address), Place::towards(address).await.map_err(failed)?))
+        }
+        None => {
+            let phone = Phone::start().await.map_err(StartError::Port)?;
+            let trunk = demo::Trunk::phone(phone.uri());
+            Ok((Some(phone), trunk, Place::loopback()))
+        }
+    }
 }
 
 /// Keys, tokens and customers' data lie in it: for its owner alone.

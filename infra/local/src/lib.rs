@@ -18,10 +18,12 @@ pub mod house;
 pub mod inbox;
 pub mod local_json;
 pub mod options;
+pub mod phone;
 pub mod poller;
 pub mod provision;
 mod servers;
 pub mod template;
+mod trunk;
 
 pub use house::{House, StartError};
 pub use inbox::Inbox;

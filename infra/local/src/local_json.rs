@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use domain::id::{AppId, IntegrationId};
+use domain::id::{AppId, DestinationId, IntegrationId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Its name in the state directory.
@@ -28,6 +28,8 @@ pub struct LocalJson {
     pub console_sign_in_url: String,
     /// The media server.
     pub media_url: String,
+    /// Where the demo's calls go, as a provider's address.
+    pub sip_trunk: String,
     /// An admin's token for the management API.
     pub operator_token: String,
     /// The demo; none with `--no-demo`.
@@ -83,6 +85,12 @@ pub struct Memory {
     pub app_id: Option<AppId>,
     /// The inbox's integration.
     pub integration_id: Option<IntegrationId>,
+    /// The demo's trunk.
+    #[serde(default)]
+    pub sip_trunk: Option<String>,
+    /// The demo's profiles, by whom they call.
+    #[serde(default)]
+    pub profiles: BTreeMap<String, DestinationId>,
 }
 
 /// The name of [`Memory`]'s file.

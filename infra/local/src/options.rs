@@ -23,6 +23,11 @@ pub struct Arguments {
     #[arg(long)]
     ephemeral: bool,
 
+    /// Place the demo's calls on this SIP trunk over UDP instead of the built-in telephone; with a user, such as
+    /// sip:sales@pbx.example.com, that is who is called
+    #[arg(long, value_name = "sip:[USER@]HOST[:PORT]")]
+    sip_trunk: Option<String>,
+
     /// Make no demo app, page or inbox
     #[arg(long)]
     no_demo: bool,
@@ -57,6 +62,8 @@ pub struct Options {
     pub ephemeral: bool,
     /// Whether there is a demo app with its page and inbox.
     pub demo: bool,
+    /// The trunk of the demo's calls; none: the built-in telephone.
+    pub sip_trunk: Option<String>,
     /// What deliveries may reach beside the public internet; the demo's inbox is always among it.
     pub allow_destinations: Vec<String>,
     /// Services to use instead of stand-ins of its own.
@@ -77,6 +84,7 @@ impl Default for Options {
             state: None,
             ephemeral: true,
             demo: true,
+            sip_trunk: None,
             allow_destinations: Vec::new(),
             endpoints: None,
             stack_name: "click-to-call".to_owned(),
@@ -101,6 +109,7 @@ impl Options {
             state: Some(arguments.state),
             ephemeral: arguments.ephemeral,
             demo: !arguments.no_demo,
+            sip_trunk: arguments.sip_trunk,
             allow_destinations: arguments.allow_destinations,
             endpoints: endpoints(variables)?,
             environment: limits.map(|(name, value)| (name.clone(), value.clone())).collect(),

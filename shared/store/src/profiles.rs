@@ -99,7 +99,7 @@ impl Store {
         before: Option<&Stored>,
         after: &Profile,
         default: Default,
-        entry: &Entry,
+        entry: Option<&Entry>,
     ) -> Result<Change, Error> {
         let revision = before.map_or(0, |before| before.revision);
         let row = to_row(&Key::profile(app, after.id), &Stored { profile: after.clone(), revision: revision + 1 })?;
@@ -129,7 +129,7 @@ impl Store {
         let transaction = self.transaction().check(&Key::app(app), EXISTS)?;
         let transaction = transaction.delete(&key, Some("revision = :revision"), &revision)?;
         let keys = &before.profile.routing_keys;
-        self.lead(transaction, app, before.profile.id, keys, &BTreeSet::new(), default, entry).await
+        self.lead(transaction, app, before.profile.id, keys, &BTreeSet::new(), default, Some(entry)).await
     }
 
     /// Commits what stands in `transaction` (two writes) together with where routing keys and the default lead.
@@ -142,7 +142,7 @@ impl Store {
         had: &BTreeSet<String>,
         has: &BTreeSet<String>,
         default: Default,
-        entry: &Entry,
+        entry: Option<&Entry>,
     ) -> Result<Change, Error> {
         const BEFORE: usize = 2;
         let mine = text(":profile", id);
@@ -159,7 +159,7 @@ impl Store {
             Default::Becomes => transaction.put(route(None)?, None, &[])?,
             Default::Ends => transaction.delete(&Key::route(app, None), Some(FREE_OR_MINE), &mine)?,
         };
-        match transaction.noted(Log::App(app), Some(entry))?.commit().await? {
+        match transaction.noted(Log::App(app), entry)?.commit().await? {
             Ok(()) => Ok(Change::Done),
             Err(refused) => {
                 let key = refused.first().and_then(|at| at.checked_sub(BEFORE)).and_then(|at| added.get(at));

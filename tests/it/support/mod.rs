@@ -6,3 +6,4 @@ pub mod house;
 pub mod process;
 pub mod receiver;
 pub mod runtime_api;
+pub mod visitor;
