@@ -618,12 +618,29 @@ async fn media_is_encrypted_as_agreed_and_not_weaker() {
     .await;
 }
 
-/// The beginning of a DTLS record with a ClientHello, as anybody could send it.
-const CLIENT_HELLO: [u8; 40] = {
-    let mut record = [0; 40];
-    (record[0], record[1], record[2], record[12], record[13]) = (22, 0xfe, 0xfd, 27, 1);
+/// A whole ClientHello (RFC 6347, section 4.2; RFC 5764, section 4.1.1), as anybody could send it.
+fn client_hello(random: [u8; 32]) -> Vec<u8> {
+    const EXTENSIONS: [&[u8]; 6] = [
+        // Groups, point formats and signatures of ECDSA, SRTP's profiles, extended master secret, renegotiation.
+        &[0, 10, 0, 4, 0, 2, 0, 23],
+        &[0, 11, 0, 2, 1, 0],
+        &[0, 13, 0, 4, 0, 2, 4, 3],
+        &[0, 14, 0, 7, 0, 4, 0, 7, 0, 1, 0],
+        &[0, 23, 0, 0],
+        &[0xff, 1, 0, 1, 0],
+    ];
+    let extensions = EXTENSIONS.concat();
+    let mut hello = vec![0xfe, 0xfd];
+    hello.extend(random);
+    // No session, no cookie, one cipher suite, no compression.
+    hello.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0, 0, u8::try_from(extensions.len()).expect("short")]);
+    hello.extend(extensions);
+    let length = u8::try_from(hello.len()).expect("short");
+    let mut record = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, length + 12];
+    record.extend([1, 0, 0, length, 0, 0, 0, 0, 0, 0, 0, length]);
+    record.extend(hello);
     record
-};
+}
 
 #[tokio::test]
 async fn a_flood_of_client_hellos_loses_no_call() {
@@ -637,8 +654,10 @@ async fn a_flood_of_client_hellos_loses_no_call() {
             let target: SocketAddr = target.join(":").parse().expect("an address");
             let flood = tokio::spawn(async move {
                 let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
-                for _ in 0..20_000 {
-                    let _ = socket.send_to(&CLIENT_HELLO, target).await;
+                for number in 0..20_000_u32 {
+                    let mut random = [0; 32];
+                    random[..4].copy_from_slice(&number.to_be_bytes());
+                    let _ = socket.send_to(&client_hello(random), target).await;
                     tokio::task::yield_now().await;
                 }
             });
