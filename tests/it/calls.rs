@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use crate::support::{
-    house::{MadeApp, Running, client, eventually, options},
+    house::{MadeApp, Running, client, eventually, options, pause},
     receiver::Receiver,
     visitor::{Visitor, share, took},
 };
@@ -24,6 +24,12 @@ const EVENTS: [&str; 2] = ["call_ended", "call_error"];
 /// An app whose visitors reach the house's telephone, each by a routing key.
 async fn app(house: &Running) -> MadeApp {
     let app = house.app().await;
+    connect(house, &app).await;
+    app
+}
+
+/// Connects an app to the house's telephone.
+async fn connect(house: &Running, app: &MadeApp) {
     let provider = json!({"kind": "sip", "uri": house.local().sip_trunk, "transport": "udp", "active": true});
     house.manage(Method::PUT, &format!("/apps/{}/provider", app.id), Some(provider)).await.expect(200);
     for (number, user) in ["echo", "goodbye", "busy", "decline", "nobody"].into_iter().enumerate() {
@@ -32,7 +38,15 @@ async fn app(house: &Running) -> MadeApp {
         });
         house.manage(Method::POST, &format!("/apps/{}/profiles", app.id), Some(profile)).await.expect(201);
     }
-    app
+}
+
+/// A call of an app that took place and is over: its id.
+pub async fn past(house: &Running, app: &MadeApp) -> String {
+    connect(house, app).await;
+    let call = Call::begin(house, app, "echo").await;
+    call.visitor.told("quality").await;
+    assert_eq!(call.ask(house, Method::DELETE, None).await.status(), 204);
+    call.over(house, app).await["id"].as_str().expect("an id").to_owned()
 }
 
 /// A request to the media server.
@@ -83,6 +97,20 @@ impl Call {
         ask(house, &self.client, method, &self.path, &self.token, offer).await
     }
 
+    /// What is kept of it, once it is over.
+    async fn over(&self, house: &Running, app: &MadeApp) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let path = format!("/apps/{}/calls/call_{}", app.id, self.body());
+            let call = house.manage(Method::GET, &path, None).await.expect(200).body["data"].take();
+            if call["endedAt"].is_string() {
+                return call;
+            }
+            assert!(Instant::now() < until, "not over: {call}");
+            pause().await;
+        }
+    }
+
     /// The 26 characters of its id.
     fn body(&self) -> &str {
         self.path.strip_prefix("/v1/calls/call_").expect("a call's address")
@@ -122,9 +150,267 @@ async fn a_visitor_hears_the_greeting_and_themselves_and_hangs_up() {
     let answer = call.ask(&house, Method::DELETE, None).await;
     assert_eq!(answer.status(), 204);
     assert_eq!(call.visitor.told("ended").await, json!({"type": "ended", "reason": "user_hangup"}));
+    assert_eq!(call.visitor.messages(), ["ringing", "answered", "ended"]);
     let event = only_event(&house, &app, &receiver).await;
     assert_eq!(event["id"], format!("evt_{}", call.body()));
     assert_eq!((&event["name"], &event["data"]["reason"]), (&json!("call_ended"), &json!("user_hangup")));
     assert_eq!(event["data"]["context"], json!({"page": "pricing"}));
+
+    let row = call.over(&house, &app).await;
+    assert_eq!(
+        (&row["reason"], &row["codec"], &row["routingKey"]),
+        (&json!("user_hangup"), &json!("PCMU"), &json!("echo"))
+    );
+    assert_eq!(row["duration"], event["data"]["duration"]);
+    assert!(row["answeredAt"].is_string() && row.get("errorCode").is_none(), "{row}");
+    for leg in ["browser", "trunk"] {
+        assert!(row["quality"][leg]["mos"].as_f64().is_some_and(|mos| mos > 4.0), "{row}");
+        assert_eq!(row["quality"][leg]["loss"], 0.0, "{row}");
+    }
+    // The widget saw the same end, and says so: it is the same event.
+    let report = json!({"id": event["id"], "name": "call_ended", "timestamp": event["timestamp"],
+        "data": {"duration": 3, "reason": "user_hangup"}});
+    house.public("/v1/events", Some(&call.token), &report).await.expect(202);
+    house
+        .public(
+            "/v1/events",
+            Some(&call.token),
+            &json!({"id": "evt_01jd3v9zk00000000000000777", "name": "call_error",
+        "timestamp": event["timestamp"], "data": {"errorCode": "mic_busy", "errorMessage": "Another call"}}),
+        )
+        .await
+        .expect(202);
+    eventually(PATIENCE, || receiver.received().len() >= 2).await;
+    let received: Vec<_> = receiver.received().iter().map(|received| received.body["name"].clone()).collect();
+    assert_eq!(received, ["call_ended", "call_error"], "the second report of the end went nowhere");
+
+    // It is over; asking again changes nothing, and the session may call again.
+    assert_eq!(call.ask(&house, Method::DELETE, None).await.status(), 204);
+    assert_eq!(call.ask(&house, Method::PATCH, Some("v=0")).await.status(), 410);
+    let again = Visitor::new(TONE).await;
+    let offer = again.offer().await;
+    let answer = ask(&house, &call.client, Method::POST, "/v1/calls", &call.token, Some(&offer)).await;
+    assert_eq!(answer.status(), 201);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_ends_as_whoever_ends_it_says() {
+    let house = Running::start().await;
+    let app = app(&house).await;
+    for (user, ended, row) in [
+        ("goodbye", json!({"reason": "remote_hangup"}), json!({"reason": "remote_hangup"})),
+        ("busy", json!({"errorCode": "busy"}), json!({"errorCode": "busy", "sipStatus": 486})),
+        ("decline", json!({"errorCode": "rejected"}), json!({"errorCode": "rejected", "sipStatus": 603})),
+    ] {
+        let receiver = Receiver::start().await;
+        let integration = house.integrate(&app, &receiver, &EVENTS, json!({})).await;
+        let call = Call::begin(&house, &app, user).await;
+        let mut told = call.visitor.told("ended").await;
+        told.as_object_mut().expect("an object").remove("type");
+        assert_eq!(told, ended, "{user}");
+        call.visitor.becomes(RTCPeerConnectionState::Closed).await;
+        eventually(PATIENCE, || !receiver.received().is_empty()).await;
+        let event = receiver.received()[0].body.clone();
+        assert_eq!(event["id"], format!("evt_{}", call.body()));
+        let (name, field) = if user == "goodbye" { ("call_ended", "reason") } else { ("call_error", "errorCode") };
+        assert_eq!((&event["name"], &event["data"][field]), (&json!(name), &ended[field]), "{user}");
+        let kept = call.over(&house, &app).await;
+        for field in ["reason", "errorCode", "sipStatus"] {
+            assert_eq!(kept[field], row[field], "{user}: {kept}");
+        }
+        house.manage(Method::DELETE, &format!("/apps/{}/integrations/{integration}", app.id), None).await.expect(204);
+        assert_eq!(receiver.received().len(), 1);
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_leaves_in_every_way() {
+    let house = Running::start().await;
+    let (app, receiver) = (app(&house).await, Receiver::start().await);
+    house.integrate(&app, &receiver, &EVENTS, json!({})).await;
+    // On the channel, in the middle of a call.
+    let call = Call::begin(&house, &app, "echo").await;
+    call.visitor.told("answered").await;
+    call.visitor.say(&json!({"type": "hang_up"})).await;
+    assert_eq!(call.visitor.told("ended").await["reason"], "user_hangup");
+    assert!(call.over(&house, &app).await["answeredAt"].is_string());
+    // While it rings.
+    let ringing = Call::begin(&house, &app, "nobody").await;
+    ringing.visitor.told("ringing").await;
+    assert_eq!(ringing.ask(&house, Method::DELETE, None).await.status(), 204);
+    assert_eq!(ringing.visitor.told("ended").await["reason"], "user_hangup");
+    assert!(ringing.over(&house, &app).await.get("answeredAt").is_none());
+    // Without a word: the page goes away.
+    let gone = Call::begin(&house, &app, "echo").await;
+    gone.visitor.told("answered").await;
+    let began = Instant::now();
+    gone.visitor.leave().await;
+    let row = gone.over(&house, &app).await;
+    took("a page that goes away is noticed", began);
+    assert_eq!(row["reason"], "user_hangup");
+
+    eventually(PATIENCE, || receiver.received().len() >= 3).await;
+    let mut ids: Vec<_> = receiver.received().iter().map(|received| received.body["id"].clone()).collect();
+    let mut expected = [&call, &ringing, &gone].map(|call| json!(format!("evt_{}", call.body()))).to_vec();
+    ids.sort_by_key(Value::to_string);
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(ids, expected);
+    let list = house.manage(Method::GET, &format!("/apps/{}/calls?limit=2", app.id), None).await.expect(200);
+    assert_eq!(list.body["data"][0]["id"], format!("call_{}", gone.body()), "newest first");
+    assert_eq!(list.body["pagination"]["hasMore"], true);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_held_and_its_ice_restarted() {
+    let house = Running::start().await;
+    let app = app(&house).await;
+    let call = Call::begin(&house, &app, "echo").await;
+    call.visitor.hears(TONE).await;
+    call.visitor.say(&json!({"type": "hold", "on": true})).await;
+    call.visitor.hears_nothing().await;
+    call.visitor.say(&json!({"type": "hold", "on": false})).await;
+    call.visitor.hears(TONE).await;
+
+    let offer = call.visitor.restart().await;
+    let answer = call.ask(&house, Method::PATCH, Some(&offer)).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/sdp".parse().expect("a header"))
+    );
+    let repeated = call.ask(&house, Method::PATCH, Some(&offer)).await;
+    assert_eq!(repeated.status(), 400, "the same offer twice");
+    call.visitor.take(&answer.text().await.expect("an answer")).await;
+    call.visitor.hears(TONE).await;
+    call.visitor.say(&json!({"type": "hang_up"})).await;
+    assert_eq!(call.visitor.told("ended").await["reason"], "user_hangup");
+    house.stop().await;
+}
+
+/// What an answer says is wrong.
+async fn kind(answer: Response) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.expect("JSON");
+    (status, body["error"]["type"].as_str().expect("a type").to_owned())
+}
+
+fn refusal(status: u16, kind: &str) -> (u16, String) {
+    (status, kind.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_call_is_refused() {
+    let house = Running::with(options(&[("C2C_LIMIT_CALLS_IP", "1000")])).await;
+    let app = app(&house).await;
+    let (client, visitor) = (client(None), Visitor::new(TONE).await);
+    let (token, offer) = (house.token(&app, json!({})).await, visitor.offer().await);
+    let post = async |token: &str, offer: Option<&str>| {
+        kind(ask(&house, &client, Method::POST, "/v1/calls", token, offer).await).await
+    };
+    let forged = format!("{}x{}", &token[..token.len() - 10], &token[token.len() - 9..]);
+    for token in ["", "nonsense", &forged] {
+        assert_eq!(post(token, Some(&offer)).await, refusal(401, "unauthorized"), "{token}");
+    }
+    assert_eq!(post(&token, None).await, refusal(415, "unsupported_media_type"));
+    assert_eq!(post(&token, Some(&"x".repeat(8_193))).await, refusal(413, "payload_too_large"));
+    for wrong in
+        ["", "v=0", &offer.replace("sendrecv", "recvonly"), &offer.replace("PCMU", "L16").replace("PCMA", "L16")]
+    {
+        assert_eq!(post(&token, Some(wrong)).await, refusal(400, "validation_error"), "{wrong}");
+    }
+    // Nothing of that claimed the session; a call does, until it is over.
+    let call = Call::begin(&house, &app, "nobody").await;
+    assert_eq!(post(&call.token, Some(&offer)).await, refusal(409, "conflict"));
+    let other = house.token(&app, json!({})).await;
+    for (path, token) in [(call.path.as_str(), &other), ("/v1/calls/call_00000000000000000000000000", &call.token)] {
+        for method in [Method::DELETE, Method::PATCH] {
+            let answer = ask(&house, &client, method, path, token, Some(&offer)).await;
+            assert_eq!(kind(answer).await, refusal(404, "not_found"), "another session's, or nobody's");
+        }
+    }
+    assert_eq!(kind(ask(&house, &client, Method::GET, &call.path, &call.token, None).await).await.0, 404);
+    assert_eq!(call.ask(&house, Method::DELETE, None).await.status(), 204);
+
+    // Whom nobody can be reached for.
+    let provider = format!("/apps/{}/provider", app.id);
+    let inactive = json!({"kind": "sip", "uri": house.local().sip_trunk, "transport": "udp", "active": false});
+    house.manage(Method::PUT, &provider, Some(inactive)).await.expect(200);
+    assert_eq!(post(&token, Some(&offer)).await, refusal(409, "provider_inactive"));
+    let bare = house.app().await;
+    let nobody = house.token(&bare, json!({})).await;
+    assert_eq!(post(&nobody, Some(&offer)).await, refusal(409, "conflict"));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_limited() {
+    let variables = [("C2C_LIMIT_CALLS_IP", "4"), ("C2C_LIMIT_CALLS_AT_ONCE", "1"), ("C2C_MEDIA_CAPACITY", "3")];
+    let house = Running::with(options(&variables)).await;
+    let (first_app, second_app) = (app(&house).await, app(&house).await);
+    let ready = async || ask(&house, &client(None), Method::GET, "/readyz", "", None).await.status().as_u16();
+    let (client, visitor) = (client(None), Visitor::new(TONE).await);
+    let offer = visitor.offer().await;
+    let post = async |token: &str| ask(&house, &client, Method::POST, "/v1/calls", token, Some(&offer)).await;
+
+    let first = Call::begin(&house, &first_app, "nobody").await;
+    // One of an app at once.
+    let token = house.token(&first_app, json!({})).await;
+    let refused = post(&token).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(kind(refused).await, refusal(429, "rate_limit_exceeded"));
+    assert_eq!(ready().await, 200);
+    // Four fifths of three on this server: two.
+    let second = Call::begin(&house, &second_app, "nobody").await;
+    let refused = post(&token).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!((kind(refused).await, ready().await), (refusal(503, "unavailable"), 503));
+    let metrics = ask(&house, &client, Method::GET, "/metrics", "", None).await.text().await.expect("text");
+    assert!(metrics.contains("c2c_calls_active 2\n") && metrics.contains("c2c_calls_refused_total 1\n"), "{metrics}");
+    for call in [&first, &second] {
+        assert_eq!(call.ask(&house, Method::DELETE, None).await.status(), 204);
+        call.visitor.told("ended").await;
+    }
+    // Places come back when the calls are written down.
+    first.over(&house, &first_app).await;
+    second.over(&house, &second_app).await;
+    let until = Instant::now() + PATIENCE;
+    while ready().await != 200 {
+        assert!(Instant::now() < until, "the places come back");
+        pause().await;
+    }
+    // The fourth of this address in this minute, and the fifth.
+    assert_eq!(post(&token).await.status(), 201);
+    assert_eq!(kind(post(&token).await).await, refusal(429, "rate_limit_exceeded"));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_stops_hangs_up() {
+    let house = Running::start().await;
+    let app = app(&house).await;
+    let call = Call::begin(&house, &app, "echo").await;
+    call.visitor.hears(TONE).await;
+    house.stop().await;
+    assert_eq!(call.visitor.told("ended").await, json!({"type": "ended", "errorCode": "internal"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_widget_host_may_call() {
+    let house = Running::start().await;
+    let client = client(None);
+    for (method, path) in
+        [(Method::OPTIONS, "/v1/calls"), (Method::OPTIONS, "/v1/calls/call_x"), (Method::POST, "/v1/calls")]
+    {
+        let answer = ask(&house, &client, method, path, "", None).await;
+        let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        assert_eq!(header("access-control-allow-origin"), house.local().origin);
+        assert!(header("access-control-expose-headers").contains("location"));
+        if answer.status() == 204 {
+            assert_eq!(header("access-control-allow-headers"), "authorization, content-type");
+            assert_eq!(header("access-control-allow-methods"), "POST, PATCH, DELETE");
+        }
+    }
     house.stop().await;
 }

@@ -49,6 +49,7 @@ pub fn unknown(name: &str) -> String {
         "integrationId" => "int",
         "deliveryId" => "dlv",
         "profileId" => "dest",
+        "callId" => "call",
         "operatorId" => "op",
         _ => return "unknown".to_owned(),
     };
@@ -203,12 +204,13 @@ async fn nothing_else_answers() {
     house.send("console.localhost", Method::HEAD, "/api/v1/apps", &[], None).await.expect(401);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_is_read_is_as_described() {
     let house = Running::start().await;
     let document = document(&house).await;
     let receiver = Receiver::start().await;
     let app = house.app().await;
+    let call = crate::calls::past(&house, &app).await;
     let ask = async |method: Method, path: &str, body: Option<Value>| {
         let answer = house.manage(method.clone(), path, body).await;
         insist(&document, &method, path, &answer);
@@ -241,6 +243,7 @@ async fn everything_that_is_read_is_as_described() {
         ("integrationId", &integration),
         ("profileId", &profile),
         ("deliveryId", &delivery),
+        ("callId", &call),
         ("name", "token"),
     ];
     let (mut read, mut text) = (0, String::new());
@@ -254,6 +257,6 @@ async fn everything_that_is_read_is_as_described() {
         text += &answer.body.to_string();
         read += 1;
     }
-    assert!(read >= 14, "{read}");
+    assert!(read >= 16, "{read}");
     assert!(text.contains("\"hasPassword\":true") && !text.contains("canary"), "no secret: {text}");
 }

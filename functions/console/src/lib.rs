@@ -4,6 +4,7 @@
 mod access;
 mod apps;
 mod audit;
+mod calls;
 mod deliveries;
 mod integrations;
 mod list;
@@ -136,6 +137,8 @@ fn routes() -> Routes {
         .route("/integrations/{integration}/secrets/{secret}/reveal", post(secrets::reveal))
         .route("/integrations/{integration}/signing-key", post(signing::rotate))
         .route("/audit", get(audit::list))
+        .route("/calls", get(calls::list))
+        .route("/calls/{call}", get(calls::read))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}", get(deliveries::read))
         .route("/deliveries/{delivery}/resend", post(deliveries::resend));

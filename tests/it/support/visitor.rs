@@ -1,15 +1,11 @@
 //! A visitor's browser: a second WebRTC stack that speaks a tone, listens for tones and knows the channel `control`.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use media::rtp::law::Law;
 use rtc::{
     ice::mdns::MulticastDnsMode,
@@ -48,8 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Heard {
     /// Samples of everything it hears.
     samples: Vec<i16>,
-    /// Telephone events, by their payloads.
-    events: Vec<Bytes>,
     /// Messages on the channel.
     messages: Vec<Value>,
     state: Option<RTCPeerConnectionState>,
@@ -62,7 +56,6 @@ pub struct Visitor {
     gathered: Arc<Notify>,
     heard: Arc<Mutex<Heard>>,
     changed: watch::Receiver<u64>,
-    muted: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
 
@@ -81,9 +74,8 @@ impl Ear {
     }
 
     fn packet(&self, packet: &Packet) {
-        match packet.header.payload_type {
-            0 => self.learn(|heard| heard.samples.extend(packet.payload.iter().map(|byte| Law::Mu.decode(*byte)))),
-            _ => self.learn(|heard| heard.events.push(packet.payload.clone())),
+        if packet.header.payload_type == 0 {
+            self.learn(|heard| heard.samples.extend(packet.payload.iter().map(|byte| Law::Mu.decode(*byte))));
         }
     }
 }
@@ -137,12 +129,11 @@ impl Visitor {
         let track = Arc::new(microphone());
         connection.add_track(track.clone()).await.expect("a track");
         let channel = connection.create_data_channel("control", None).await.expect("a data channel");
-        let muted = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        tasks.spawn(speak(track, pitch, muted.clone()));
+        tasks.spawn(speak(track, pitch));
         tasks.spawn(read(channel.clone(), ear.clone()));
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-        Self { connection, channel, gathered, heard: ear.heard, changed, muted, _tasks: tasks }
+        Self { connection, channel, gathered, heard: ear.heard, changed, _tasks: tasks }
     }
 
     /// Its offer.
@@ -165,11 +156,6 @@ impl Visitor {
     pub async fn take(&self, answer: &str) {
         let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
         self.connection.set_remote_description(answer).await.expect("the answer is understood");
-    }
-
-    /// Speaks no more, or again.
-    pub fn mute(&self, muted: bool) {
-        self.muted.store(muted, Ordering::Relaxed);
     }
 
     /// Says something on the channel.
@@ -226,6 +212,25 @@ impl Visitor {
         self.until(&format!("a tone of {pitch} Hz"), sounds).await;
     }
 
+    /// Waits until nothing has come for half a second.
+    pub async fn hears_nothing(&self) {
+        let mut changed = self.changed.clone();
+        let silence = async {
+            loop {
+                let before = self.heard.lock().unwrap_or_else(PoisonError::into_inner).samples.len();
+                let more = async {
+                    while self.heard.lock().unwrap_or_else(PoisonError::into_inner).samples.len() == before {
+                        changed.changed().await.expect("the browser lives");
+                    }
+                };
+                if timeout(Duration::from_millis(500), more).await.is_err() {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, silence).await.expect("silence");
+    }
+
     /// Waits for as many samples as this many milliseconds have; all so far.
     pub async fn samples(&self, millis: usize) -> Vec<i16> {
         self.until("audio", |heard| heard.samples.len() >= millis * 8).await;
@@ -241,13 +246,10 @@ fn microphone() -> TrackLocalStaticRTP {
     TrackLocalStaticRTP::new(MediaStreamTrack::new(name(), name(), name(), RtpCodecKind::Audio, vec![encoding]))
 }
 
-async fn speak(track: Arc<TrackLocalStaticRTP>, pitch: f64, muted: Arc<AtomicBool>) {
+async fn speak(track: Arc<TrackLocalStaticRTP>, pitch: f64) {
     let mut ticks = interval(Duration::from_millis(20));
     for number in 0u32.. {
         ticks.tick().await;
-        if muted.load(Ordering::Relaxed) {
-            continue;
-        }
         let sample = |index: usize| {
             let time = (f64::from(number) * SAMPLES as f64 + index as f64) / 8_000.0;
             Law::Mu.encode((8_000.0 * (std::f64::consts::TAU * pitch * time).sin()) as i16)

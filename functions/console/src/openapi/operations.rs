@@ -39,6 +39,7 @@ pub(super) fn all() -> Vec<Operation> {
     all.extend(integrations());
     all.extend(secrets());
     all.extend(deliveries());
+    all.extend(calls());
     all.extend(operators());
     all.extend(audit());
     all
@@ -185,6 +186,13 @@ fn audit() -> Vec<Operation> {
         get("/audit", "listDeploymentAudit", Admin, "List the deployment's audit log, newest first")
             .notes("Operators, their console sessions, and apps that came and went.")
             .lists::<shapes::AuditEntry>(),
+    ]
+}
+
+fn calls() -> Vec<Operation> {
+    vec![
+        get("/apps/{appId}/calls", "listCalls", Viewer, "List the calls, newest first").lists::<shapes::Call>(),
+        get("/apps/{appId}/calls/{callId}", "readCall", Viewer, "Read a call").gives::<shapes::Call>(),
     ]
 }
 

@@ -43,6 +43,10 @@ texts! {
     EventId: id!("evt"), "evt_01jd3v9zk0abcdefghjkmnpqrs";
     /// Names a delivery.
     DeliveryId: id!("dlv"), "dlv_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names a visitor's session.
+    SessionId: id!("ses"), "ses_01jd3v9zk0abcdefghjkmnpqrs";
+    /// Names a call.
+    CallId: id!("call"), "call_01jd3v9zk0abcdefghjkmnpqrs";
     /// A name that an embed can ask for.
     RoutingKey: "^[A-Za-z0-9_.-]{1,64}$", "sales";
     /// Names a row of the audit log.
@@ -62,6 +66,7 @@ pub(super) fn path_parameter(name: &str) -> RefOr<Schema> {
         "appId" => AppId::schema(),
         "integrationId" => IntegrationId::schema(),
         "deliveryId" => DeliveryId::schema(),
+        "callId" => CallId::schema(),
         "profileId" => ProfileId::schema(),
         "operatorId" => OperatorId::schema(),
         "name" => SecretName::schema(),
@@ -583,6 +588,73 @@ pub(super) enum ErrorClass {
     Redirect,
     BlockedAddress,
     SecretMissing,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum EndReason {
+    UserHangup,
+    RemoteHangup,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Call {
+    id: CallId,
+    session_id: SessionId,
+    /// The profile that was called.
+    destination_id: ProfileId,
+    #[schema(required = false)]
+    routing_key: RoutingKey,
+    /// Whether it was placed from a preview.
+    preview: bool,
+    started_at: Timestamp,
+    #[schema(required = false)]
+    answered_at: Timestamp,
+    /// Not there while it runs.
+    #[schema(required = false)]
+    ended_at: Timestamp,
+    /// Whole seconds from start to end.
+    #[schema(required = false)]
+    duration: u64,
+    /// Who hung up.
+    #[schema(required = false)]
+    reason: EndReason,
+    /// Why it failed, as `call_error` says it.
+    #[schema(required = false)]
+    error_code: String,
+    /// The final SIP status other than success.
+    #[schema(required = false, minimum = 300, maximum = 699)]
+    sip_status: u16,
+    /// The codec on the trunk.
+    #[schema(required = false)]
+    codec: Codec,
+    #[schema(required = false)]
+    quality: CallQuality,
+}
+
+/// How a call sounded; `null`: nothing was ever judged.
+#[derive(ToSchema)]
+pub(super) struct CallQuality {
+    /// What the browser sent.
+    browser: Option<LegQuality>,
+    /// What the trunk sent.
+    trunk: Option<LegQuality>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct LegQuality {
+    /// Mean opinion score, 1 to 4.5.
+    mos: f64,
+    worst_mos: f64,
+    /// Share of packets lost.
+    #[schema(minimum = 0, maximum = 1)]
+    loss: f64,
+    jitter_ms: u32,
+    worst_jitter_ms: u32,
+    rtt_ms: Option<u32>,
+    worst_rtt_ms: Option<u32>,
 }
 
 #[derive(ToSchema)]
