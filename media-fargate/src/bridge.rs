@@ -21,7 +21,7 @@ use crate::{
     path::Path,
     quality::{self, Meter, Reception},
     record::{Note, Recorder},
-    rtp::{Format, Origin, Packet},
+    rtp::{Format, Origin, Packet, rtcp::Reports},
     sip::{self, Invite, SipLeg, sdp::Media},
 };
 
@@ -69,6 +69,9 @@ struct Judge {
     browser: Meter,
     trunk: Meter,
     reception: Reception,
+    reports: Reports,
+    /// Our next report goes out with the next judgement, and from then on with every other one.
+    reports_next: bool,
 }
 
 /// What the task woke up for.
@@ -232,7 +235,12 @@ impl Bridge {
                 self.pass_down(packet, now).await;
                 return self.hears(Leg::Trunk, now);
             }
-            Event::Rtcp(_) => return None,
+            Event::Rtcp(bytes) => {
+                if let (Some(judge), Some(sent)) = (&mut self.judge, self.up.total(now)) {
+                    judge.reports.read(&bytes, sent.ssrc, now, since_epoch());
+                }
+                return None;
+            }
         }))
     }
 
@@ -309,7 +317,14 @@ impl Bridge {
         let stats = self.browser.stats().await;
         let browser::Flow { packets, lost, jitter } = stats.received;
         let browser = judge.browser.report(quality::Flow { packets, lost, jitter }, stats.round_trip);
-        let trunk = judge.trunk.report(judge.reception.flow(), None);
+        let trunk = judge.trunk.report(judge.reception.flow(), judge.reports.round_trip());
+        let reports = judge.reports_next;
+        judge.reports_next = !reports;
+        if reports
+            && let (Some(sent), Some(leg)) = (self.up.total(now), &mut self.trunk)
+        {
+            leg.send_rtcp(&judge.reports.write(sent, &judge.reception, now, since_epoch()));
+        }
         if let Some(report) = browser {
             let quality = ToWidget::Quality(report.for_widget(trunk.as_ref()));
             self.browser.send_control(quality.to_json()).await;
@@ -382,6 +397,8 @@ impl Bridge {
             browser: Meter::new(self.format.codec),
             trunk: Meter::new(trunk),
             reception: Reception::new(trunk),
+            reports: Reports::new(edge::chance::hex::<8>()),
+            reports_next: true,
         });
     }
 
@@ -391,6 +408,10 @@ impl Bridge {
         let quality = judge.map(|judge| json!({"browser": judge.browser.summary(), "trunk": judge.trunk.summary()}));
         let _ = notes.send(Note::Row { row, codec: self.codec, quality });
     }
+}
+
+fn since_epoch() -> Duration {
+    Duration::from_millis(u64::try_from(edge::clock::now().as_millis()).unwrap_or(0))
 }
 
 fn origin() -> Origin {

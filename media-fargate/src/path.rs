@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::{
     control::Digits,
-    rtp::{Format, Origin, Packet, Transform, relay::Relay, transcode::Transcoder},
+    rtp::{Format, Origin, Packet, Transform, relay::Relay, rtcp::Sent, transcode::Transcoder},
 };
 
 /// A direction.
@@ -15,6 +15,8 @@ pub struct Path {
     origin: Origin,
     /// When the last packet went out.
     sent_at: Option<Instant>,
+    packets: u32,
+    octets: u32,
     /// What was negotiated, and what passes packets accordingly; none before there is a description.
     current: Option<(Format, Format, Box<dyn Transform>)>,
 }
@@ -27,7 +29,7 @@ pub struct Unfit;
 impl Path {
     /// Nothing passes yet. `origin` is random.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, sent_at: None, current: None }
+        Self { origin, sent_at: None, packets: 0, octets: 0, current: None }
     }
 
     /// From packets of `input` to packets of `output` from now on.
@@ -42,11 +44,7 @@ impl Path {
             return Ok(());
         }
         self.current = None;
-        if let Some(sent_at) = self.sent_at {
-            let elapsed = now.saturating_duration_since(sent_at).as_micros() * u128::from(output.clock_rate());
-            // `as` truncates: timestamps count modulo 2^32.
-            self.origin.timestamp = self.origin.timestamp.wrapping_add((elapsed / 1_000_000) as u32);
-        }
+        self.origin.timestamp = self.timestamp(&output, now);
         let transform = transform(input, output, self.origin)?;
         self.current = Some((input, output, transform));
         Ok(())
@@ -78,9 +76,27 @@ impl Path {
         }
     }
 
+    /// What went on so far; `None`: nothing.
+    pub fn total(&self, now: Instant) -> Option<Sent> {
+        let (_, output, _) = self.current.as_ref()?;
+        let Self { origin, packets, octets, sent_at, .. } = self;
+        let timestamp = self.timestamp(output, now);
+        sent_at.map(|_| Sent { ssrc: origin.ssrc, packets: *packets, octets: *octets, timestamp })
+    }
+
+    /// The timestamp of this moment.
+    fn timestamp(&self, output: &Format, now: Instant) -> u32 {
+        let since = self.sent_at.map_or(0, |sent_at| now.saturating_duration_since(sent_at).as_micros());
+        let ticks = since * u128::from(output.clock_rate()) / 1_000_000;
+        // `as` truncates: timestamps count modulo 2^32.
+        self.origin.timestamp.wrapping_add(ticks as u32)
+    }
+
     /// Remembers where the stream is.
     fn sent(&mut self, packet: Option<Packet>, now: Instant) -> Option<Packet> {
         let sent = packet.as_ref()?;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(sent.payload.len() as u32);
         let next = sent.sequence.wrapping_add(1);
         // One that was overtaken moves nothing.
         if self.sent_at.is_none() || next.wrapping_sub(self.origin.sequence) < u16::MAX / 2 {

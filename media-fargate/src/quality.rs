@@ -40,6 +40,21 @@ pub struct Reception {
     jitter: f64,
 }
 
+/// The state of a reception, as reports say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The stream that is heard now.
+    pub ssrc: u32,
+    /// Its highest packet number, counted on beyond 2^16.
+    pub highest: u32,
+    /// Packets that should have come, of it and of those before.
+    pub expected: i64,
+    /// Packets that came.
+    pub packets: i64,
+    /// Interarrival jitter in ticks.
+    pub jitter: u32,
+}
+
 #[derive(Clone, Debug)]
 struct Stream {
     ssrc: u32,
@@ -72,6 +87,19 @@ impl Reception {
                 self.stream = Some(Stream { ssrc: packet.ssrc, first, highest: first, last });
             }
         }
+    }
+
+    /// What a report block says of it (RFC 3550, section 6.4.1); `None`: nothing was heard.
+    pub fn heard(&self) -> Option<Heard> {
+        let stream = self.stream.as_ref()?;
+        Some(Heard {
+            ssrc: stream.ssrc,
+            // `as` truncates: the block has room for 32 bits.
+            highest: stream.highest as u32,
+            expected: self.expected_before + stream.expected(),
+            packets: i64::try_from(self.packets).unwrap_or(i64::MAX),
+            jitter: self.jitter as u32,
+        })
     }
 
     /// What arrived so far.

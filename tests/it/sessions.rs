@@ -93,6 +93,22 @@ async fn signed(house: &Running, session: &Session, now: Timestamp, expiry: Time
     signing.sign(session, now, expiry)
 }
 
+/// A token of the app that has ended.
+pub async fn expired(house: &Running, app: &MadeApp) -> String {
+    let given = house.session(app, json!({})).await.expect(201);
+    let ends = given.text("expiresAt").parse::<Timestamp>().expect("a time").as_millis();
+    let session = Session {
+        id: given.text("sessionId").parse().expect("an id"),
+        app: app.id.parse().expect("an id"),
+        profile: None,
+        routing_key: None,
+        context: Default::default(),
+        preview: false,
+    };
+    let ago = |seconds: i64| Timestamp::from_millis(ends - 900_000 - seconds * 1_000);
+    signed(house, &session, ago(960), ago(61)).await
+}
+
 #[tokio::test]
 async fn forged_and_expired_tokens_are_refused_everywhere() {
     let house = Running::start().await;

@@ -8,6 +8,7 @@ pub mod law;
 pub mod lock;
 pub mod packet;
 pub mod relay;
+pub mod rtcp;
 pub mod source;
 pub mod transcode;
 
