@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use domain::signature::{self, SigningSecret};
+use domain::{
+    signature::{self, SigningSecret},
+    time::Timestamp,
+};
 use embedded::Service;
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -144,6 +147,12 @@ async fn the_eleventh_reveal_of_an_hour_is_refused() {
         ("rate_limit_exceeded", &"10".parse().expect("text"))
     );
     assert_eq!(refused.headers["x-ratelimit-window"], "3600");
+    // Another try makes sense when the hour is over, not in a minute.
+    let seconds =
+        |name: &str| refused.headers[name].to_str().ok().and_then(|text| text.parse::<u64>().ok()).expect(name);
+    let answered = refused.body["error"]["timestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let reset = answered.expect("a time").plus(Duration::from_secs(seconds("retry-after")));
+    assert!(reset.as_seconds().abs_diff(seconds("x-ratelimit-reset").cast_signed()) <= 1, "{:?}", refused.headers);
     ground.reveal("s0").await.expect(409);
     ground.reveal("gone").await.expect(404);
     assert_eq!(ground.reveals().await.len(), 13);

@@ -70,7 +70,12 @@ impl Exceeded {
     /// Whole seconds until another try makes sense; at least one, at most a window: another instance's clock, or a window
     /// that opened while this request was on its way, must not add to it.
     pub fn retry_after(&self, now: Timestamp) -> u64 {
-        self.reset.since(now).min(WINDOW).as_millis().div_ceil(1000).max(1) as u64
+        self.retry_after_in(WINDOW, now)
+    }
+
+    /// The same, where windows have another length.
+    pub fn retry_after_in(&self, window: Duration, now: Timestamp) -> u64 {
+        self.reset.since(now).min(window).as_millis().div_ceil(1000).max(1) as u64
     }
 }
 
@@ -122,5 +127,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let after = |millis| Exceeded { limit: 1, reset: Timestamp::from_millis(millis) }.retry_after(now);
         assert_eq!((after(1_000), after(1_001), after(61_000), after(61_700)), (1, 1, 60, 60));
+        let reset = Timestamp::from_millis(3_000_000);
+        assert_eq!(Exceeded { limit: 1, reset }.retry_after_in(Duration::from_secs(3_600), now), 2_999);
     }
 }

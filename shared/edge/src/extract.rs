@@ -164,9 +164,19 @@ fn explain(path: String, sentence: &str) -> FieldError {
     } else if let Some(name) = quoted("duplicate field `") {
         FieldError::invalid(below(name), "stands more than once")
     } else if let Some((_, expected)) = sentence.rsplit_once(", expected ") {
-        FieldError::invalid(path, format!("must be {}", expected.replace('`', "")))
+        FieldError::invalid(path, format!("must be {}", in_words(&expected.replace('`', ""))))
     } else {
         FieldError::invalid(path, sentence)
+    }
+}
+
+/// What serde expects, without words of our code.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" => "a whole number",
+        "a sequence" => "a list",
+        _ if expected.starts_with("struct ") => "a JSON object",
+        other => other,
     }
 }
 
@@ -274,6 +284,16 @@ mod tests {
     fn error(text: &str) -> (String, String, &'static str) {
         let error = parse_json::<Body>(text.as_bytes()).expect_err(text);
         (error.field, error.message, error.code)
+    }
+
+    #[test]
+    fn errors_speak_of_json_and_not_of_types_of_ours() {
+        let id = "app_01jd3v9zk0abcdefghjkmnpqrs";
+        let count = |count: &str| error(&format!(r#"{{"appId": "{id}", "inner": {{"count": {count}}}}}"#)).1;
+        assert_eq!(error("null").1, "must be a JSON object");
+        for wrong in ["-1", "1.5"] {
+            assert_eq!(count(wrong), "must be a whole number");
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Problem {
 
     /// Too many requests, counted in windows of another length.
     pub fn limited_in(exceeded: Exceeded, window: Duration, now: Timestamp) -> Self {
-        let seconds = exceeded.retry_after(now);
+        let seconds = exceeded.retry_after_in(window, now);
         let message = format!("Too many requests. Try again in {seconds} s.");
         let mut problem = Self::new(Kind::RateLimitExceeded, message);
         problem.0.exceeded = Some((exceeded, window, now));
@@ -175,7 +175,7 @@ impl Problem {
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some((exceeded, window, now)) = self.0.exceeded {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(exceeded.retry_after(now)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(exceeded.retry_after_in(window, now)));
             headers.insert("x-ratelimit-limit", HeaderValue::from(exceeded.limit));
             headers.insert("x-ratelimit-remaining", HeaderValue::from(0));
             headers.insert("x-ratelimit-reset", HeaderValue::from(exceeded.reset.as_seconds()));
