@@ -6,9 +6,6 @@ use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 #[path = "src/bundle.rs"]
 mod bundle;
 
-/// Modules served on their own, imported when they are needed.
-const ALONE: [&str; 1] = ["call.js"];
-
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=browser");
     println!("cargo::rerun-if-changed=src/bundle.rs");
@@ -24,11 +21,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         modules.push((file, read(file)?));
     }
     let mut assets = vec![("main.js", bundle::join(&modules)?), ("widget.css", bundle::strip(&read("widget.css")?))];
-    for file in ALONE {
+    let mut modules = Vec::new();
+    for file in bundle::CALL {
         let text = read(file)?;
         bundle::check_alone(file, &text)?;
-        assets.push((file, bundle::strip(&text)));
+        modules.push((file, text));
     }
+    assets.push(("call.js", bundle::join(&modules)?));
     let hash = bundle::fingerprint(assets.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]));
 
     let mut table = String::new();

@@ -66,7 +66,7 @@ async function post(path, body, token, keepalive = false) {
  * @typedef {{appId: string, widgetKey: string, profileId?: string, routingKey?: string,
  *   context?: Record<string, string>, preview?: boolean}} SessionRequest
  * @typedef {{sessionId: string, sessionToken: string, expiresAt: string, open: boolean,
- *   closed?: {message?: string, label?: string, opensAt?: string},
+ *   closed?: {message?: string, label?: string, opensAt?: string}, destinationId?: string | null,
  *   media?: {url?: string, iceServers?: RTCIceServer[]}, widget?: Record<string, unknown>}} SessionAnswer
  */
 

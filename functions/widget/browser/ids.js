@@ -1,5 +1,6 @@
 // Event ids: `evt_` and a ULID in lower-case Crockford base32. The server takes nothing else, and within a session the
-// id is what makes a repeated report harmless.
+// id is what makes a repeated report harmless. Those about a call are made of the call's id, so that the media server's
+// report of its end and the widget's are one event (tests/vectors/call-events.json).
 
 const DIGITS = "0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -14,3 +15,15 @@ export function eventId(now = Date.now(), random = crypto.getRandomValues(new Ui
   for (let rest = now, i = 0; i < 10; i++, rest = Math.floor(rest / 32)) time = DIGITS[rest % 32] + time;
   return "evt_" + time + Array.from(random.subarray(0, 16), (byte) => DIGITS[byte & 31]).join("");
 }
+
+/**
+ * That a call is over: the 26 characters of its id.
+ * @param {string} callId
+ */
+export const endId = (callId) => callId.replace(/^call_/, "evt_");
+
+/**
+ * That a call began: its neighbour, which differs in the lowest bit of the last character.
+ * @param {string} callId
+ */
+export const startId = (callId) => endId(callId).slice(0, -1) + DIGITS[DIGITS.indexOf(callId.slice(-1)) ^ 1];

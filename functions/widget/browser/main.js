@@ -10,8 +10,10 @@ import { readAddress } from "./context.js";
 import { sendEvent } from "./events.js";
 import { Session } from "./session.js";
 import { step } from "./state.js";
-import { reportText } from "./texts.js";
+import { isErrorCode, reportText } from "./texts.js";
 import { render } from "./view.js";
+
+const MOST_DIGITS_SHOWN = 16;
 
 const embed = readAddress(location);
 const session = new Session({
@@ -26,16 +28,56 @@ const session = new Session({
 let state = { name: "loading" };
 /** @type {import("./api.js").SessionAnswer | undefined} */
 let opened;
-/** @type {AbortController | undefined} */
-let calling;
+/** @type {import("./call.js").Call | undefined} */
+let live;
 
-/** @param {import("./state.js").Input} input */
+/** What visitors can do. */
+const actions = {
+  call,
+  hangUp() {
+    take({ type: "cancel" });
+    live?.hangUp();
+  },
+  mute() {
+    if (state.name !== "calling") return;
+    const muted = !state.shown.muted;
+    live?.mute(muted);
+    take({ type: "shows", what: { muted } });
+  },
+  keypad() {
+    if (state.name === "calling") take({ type: "shows", what: { keypad: !state.shown.keypad } });
+  },
+  /** @param {string} digit */
+  press(digit) {
+    if (state.name !== "calling") return;
+    live?.press(digit);
+    take({ type: "shows", what: { pressed: (state.shown.pressed + digit).slice(-MOST_DIGITS_SHOWN) } });
+  },
+  hear: () => live?.listen(),
+  retry,
+};
+
+/**
+ * @param {import("./state.js").Input} input
+ * @returns {Promise<boolean> | undefined} whether the server has what there was to report
+ */
 function take(input) {
   const { state: next, report } = step(state, input);
   const changed = next !== state;
   state = next;
-  if (changed) render(state, { call, cancel, retry });
-  if (report) void sendEvent(session, report);
+  if (changed) draw();
+  return report && sendEvent(session, report);
+}
+
+/** @type {ReturnType<typeof setInterval> | undefined} */
+let clock;
+
+/** Draws the state, and again every second while a clock is to be seen. */
+function draw() {
+  render(state, actions);
+  const running = state.name === "calling" && state.since !== undefined;
+  if (running) clock ??= setInterval(() => render(state, actions), 1_000);
+  else clock = void clearInterval(clock);
 }
 
 /** @param {boolean} again whether this document has had a session before */
@@ -63,27 +105,44 @@ function startCode({ status, type }) {
 }
 
 async function call() {
+  const before = live?.over;
   take({ type: "call" });
   if (state.name !== "starting") return;
-  const attempt = new AbortController();
-  calling = attempt;
-  try {
-    const { placeCall } = await import("./call.js").catch(() => {
-      throw new Refusal(0, "network");
-    });
-    await placeCall({
-      mediaUrl: opened?.media?.url,
-      iceServers: opened?.media?.iceServers,
-      token: () => session.token(),
-      signal: attempt.signal,
-      heard: () => take({ type: "microphone" }),
-    });
-  } catch (error) {
-    // Given up by the visitor or by leaving the page: the state has moved on already.
-    if (attempt.signal.aborted) return;
-    const code = callCode(error);
-    take({ type: "failed", code, message: reportText(code) });
-  }
+  session.need(true);
+  const loaded = await import("./call.js").catch(() => undefined);
+  if (!loaded) return void fail("network_unreachable");
+  const placed = new loaded.Call({
+    mediaUrl: opened?.media?.url,
+    iceServers: opened?.media?.iceServers,
+    bearer: () => session.bearer,
+    // Only now, while the microphone opens and the offer is made, may the line of the call before be in the way.
+    token: () => Promise.resolve(before).then(() => session.token()).catch((error) => {
+      throw Object.assign(new Error("no session"), { code: callCode(error) });
+    }),
+    tell: (input) => (placed === live ? hear(input) : undefined),
+  });
+  live = placed;
+  await placed.start();
+}
+
+/**
+ * What happens to the call, with what the outside is to know of it.
+ * @param {import("./state.js").Input} input
+ */
+function hear(input) {
+  if (input.type === "failed") return fail(input.code);
+  if (input.type === "ended") session.need(false);
+  if (input.type !== "started") return take(input);
+  const { profile, routingKey } = embed;
+  return take({ ...input, destinationId: opened?.destinationId ?? profile, routingKey, hasFormValues: false });
+}
+
+/** @param {string} code */
+function fail(code) {
+  session.need(false);
+  // Reports hold no code that the server does not know.
+  const known = isErrorCode(code) ? code : "internal";
+  return take({ type: "failed", code: known, message: reportText(known) });
 }
 
 /** @param {unknown} error */
@@ -93,13 +152,7 @@ function callCode(error) {
     if (error.type === "provider_inactive") return error.type;
     return error.status === 429 ? "call_limit" : "session_refused";
   }
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return typeof code === "string" ? code : "internal";
-}
-
-function cancel() {
-  calling?.abort();
-  take({ type: "cancel" });
+  return "internal";
 }
 
 function retry() {
@@ -110,8 +163,10 @@ function retry() {
 
 // A page put aside for the back/forward cache keeps no call, no microphone and no token; when it comes back, it asks
 // for a session again.
+// The page leaves only once what it says last is on its way: both requests outlive it.
 addEventListener("pagehide", () => {
-  calling?.abort();
+  take({ type: "cancel" });
+  live?.abandon();
   session.forget();
 });
 addEventListener("pageshow", (event) => {
@@ -138,5 +193,5 @@ addEventListener("focusin", warm, { once: true });
 
 if (embed.theme === "light" || embed.theme === "dark") document.documentElement.dataset.theme = embed.theme;
 if (embed.debug) console.debug("Click to Call: context", embed.context, { dropped: embed.dropped, cut: embed.cut });
-render(state, { call, cancel, retry });
+render(state, actions);
 void start(false);

@@ -1,5 +1,5 @@
 // The visitor's session: opened when first needed, its token kept in this object's memory and nowhere else, renewed
-// shortly before it expires while somebody can see the widget, and opened anew when renewal is refused.
+// shortly before it expires while somebody can see the widget or a call needs it, and opened anew when renewal is refused.
 
 import { openSession, renewSession, Refusal } from "./api.js";
 
@@ -16,6 +16,7 @@ export class Session {
   /** @type {Promise<import("./api.js").SessionAnswer> | undefined} */
   #opening;
   #request;
+  #needed = false;
 
   /** @param {import("./api.js").SessionRequest} request */
   constructor(request) {
@@ -39,8 +40,21 @@ export class Session {
 
   /** A token that is valid now: the one at hand, or a new session's. */
   async token() {
-    if (this.#token && performance.now() < this.#expires) return this.#token;
-    return (await this.open()).sessionToken;
+    return this.bearer ?? (await this.open()).sessionToken;
+  }
+
+  /** The token at hand, if it is valid. */
+  get bearer() {
+    return performance.now() < this.#expires ? this.#token : undefined;
+  }
+
+  /**
+   * While a call runs, its session goes on also where nobody sees the widget.
+   * @param {boolean} needed
+   */
+  need(needed) {
+    this.#needed = needed;
+    this.#schedule();
   }
 
   /** Forgets the token: the next need opens a new session. */
@@ -58,7 +72,7 @@ export class Session {
 
   #schedule() {
     clearTimeout(this.#timer);
-    if (!this.#token || document.hidden) return;
+    if (!this.#token || (document.hidden && !this.#needed)) return;
     const left = this.#expires - performance.now();
     if (left <= 0) return this.forget();
     // A token shorter than the margin is renewed at half its life, so that this never becomes a busy loop.

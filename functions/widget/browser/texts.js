@@ -19,6 +19,26 @@ export const TEXTS = {
   dialling: "Calling…",
   diallingTitle: "Putting you through",
   diallingBody: "This usually takes a few seconds.",
+  leaving: "Hanging up…",
+  ringing: "Ringing…",
+  ringingBody: "Somebody should answer soon.",
+  connected: "Connected",
+  connectedTitle: "You’re connected",
+  held: "On hold",
+  heldTitle: "You’re on hold",
+  heldBody: "Stay on the line. They’ll be back.",
+  lost: "Reconnecting…",
+  lostTitle: "Hold on a moment",
+  lostBody: "Your connection is gone. We’re getting it back.",
+  mute: "Mute",
+  unmute: "Unmute",
+  muted: "Your microphone is off.",
+  keypad: "Keypad",
+  hear: "Tap to hear the call",
+  quality: ["Poor connection", "Fair connection", "Good connection", "Very good connection"],
+  ended: "Call ended",
+  endedBody: "Thank you for calling.",
+  lasted: "It took",
   hangUp: "Hang up",
   closed: "Closed right now",
   closedTitle: "We’re closed right now",
@@ -112,9 +132,49 @@ export const ERRORS = {
     body: "Your microphone is off again. Please try again in a moment or reach us another way.",
     retry: true,
   },
+  no_audio: {
+    title: "We couldn’t hear anything",
+    body: "The call was answered, but no sound came through. Please try again.",
+    retry: true,
+  },
+  busy: {
+    title: "The line is busy",
+    body: "Everybody is talking to somebody else. Please try again in a few minutes.",
+    retry: true,
+  },
+  rejected: {
+    title: "Your call wasn’t taken",
+    body: "Nobody can take calls right now. Please try again later or reach us another way.",
+    retry: true,
+  },
+  no_answer: {
+    title: "Nobody answered",
+    body: "We’re sorry to have kept you waiting. Please try again in a few minutes or reach us another way.",
+    retry: true,
+  },
+  destination_unavailable: {
+    title: "Nobody can be reached",
+    body: "Our phone line isn’t working at the moment. Please try again later or reach us another way.",
+    retry: true,
+    owner: "The phone provider didn’t put the call through. Check the provider and the profile’s destination in your console.",
+  },
   internal: {
     title: "Something went wrong",
     body: "That’s our fault, not yours. Please try again in a moment.",
+    retry: true,
+  },
+};
+
+/** In place of the above when there was a conversation. @type {Record<string, ErrorText>} */
+export const BROKEN_OFF = {
+  media_failed: {
+    title: "We lost the connection",
+    body: "Your internet connection broke off for too long. Please call again.",
+    retry: true,
+  },
+  call_limit: {
+    title: "That was a long call",
+    body: "Calls end after an hour. If there is more to say, please call again.",
     retry: true,
   },
 };
@@ -130,8 +190,19 @@ const REPORTS = {
   provider_inactive: "The app has no active provider.",
   network_unreachable: "The media server could not be reached.",
   call_limit: "Too many calls.",
-  media_failed: "The call could not be connected.",
+  media_failed: "The connection to the media server failed.",
+  no_audio: "The contact centre sent no audio.",
+  busy: "The contact centre is busy.",
+  rejected: "The contact centre rejected the call.",
+  no_answer: "Nobody answered.",
+  destination_unavailable: "The destination could not be reached.",
 };
+
+/**
+ * Whether the contract knows a code of a failed call.
+ * @param {string} code
+ */
+export const isErrorCode = (code) => code === "internal" || Object.hasOwn(REPORTS, code);
 
 /** @param {string} code */
 export const reportText = (code) => REPORTS[code] ?? "The call failed inside the widget.";

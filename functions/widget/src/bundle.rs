@@ -8,6 +8,9 @@
 pub const FIRST_PAINT: [&str; 9] =
     ["ids.js", "context.js", "texts.js", "state.js", "api.js", "session.js", "events.js", "view.js", "main.js"];
 
+/// The modules of a call, joined likewise. They are served as `call.js` and imported when somebody is about to call.
+pub const CALL: [&str; 3] = ["line.js", "microphone.js", "call.js"];
+
 /// Leaves out lines of nothing but comment, empty lines, and blanks at the beginning of a line.
 ///
 /// It knows no strings, so no line inside a template literal may begin like a comment or depend on its blanks.

@@ -198,10 +198,16 @@ mod tests {
         }
     }
 
+    /// As the widget derives it (tests/vectors).
     #[test]
     fn the_end_of_a_call_has_one_event_id() {
-        let call: CallId = "call_01jd3v9zk0abcdefghjkmnpqrs".parse().expect("a call id");
-        assert_eq!(EventId::of_end(call).to_string(), "evt_01jd3v9zk0abcdefghjkmnpqrs");
+        let vectors = include_str!("../../../tests/vectors/call-events.json");
+        let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).expect("JSON");
+        assert!(!vectors.is_empty());
+        for vector in vectors {
+            let call: CallId = vector["call"].as_str().and_then(|call| call.parse().ok()).expect("a call id");
+            assert_eq!(EventId::of_end(call).to_string(), vector["ended"]);
+        }
     }
 
     #[test]

@@ -107,6 +107,7 @@ test("nothing is said to the page that embeds the widget", async () => {
     /** @type {any} */ (window).heard = [];
     addEventListener("message", (event) => /** @type {any} */ (window).heard.push(event.data));
   });
+  await tab.route("**/v1/calls", (route) => route.abort());
   await site(tab, page());
   await frameAddress(tab);
   await tab.frameLocator("iframe").getByRole("button", { name: "Call", exact: true, disabled: false }).click();

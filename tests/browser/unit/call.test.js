@@ -1,9 +1,10 @@
-// How failures of a start become the contract's error codes, and that each code has its words.
+// How failures become the contract's error codes, that each code has its words, and what the control channel says.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answerCode, microphoneCode } from "../../../functions/widget/browser/call.js";
-import { ERRORS, reportText } from "../../../functions/widget/browser/texts.js";
+import { answerCode, level, readControl } from "../../../functions/widget/browser/line.js";
+import { microphoneCode } from "../../../functions/widget/browser/microphone.js";
+import { ERRORS, isErrorCode, reportText } from "../../../functions/widget/browser/texts.js";
 
 test("the microphone's failures", () => {
   const expected = {
@@ -24,13 +25,41 @@ test("the media server's answers", () => {
   for (const [status, type, code] of table) assert.equal(answerCode(status, type), code, `${status} ${type}`);
 });
 
-test("every code a start can end with has a title, a way on and a report", () => {
+test("every code of the contract has a title, a way on and a report", () => {
   const codes = [
     "mic_policy", "mic_denied", "mic_missing", "mic_busy", "insecure_context", "session_refused", "provider_inactive",
-    "network_unreachable", "media_failed", "call_limit", "internal",
+    "network_unreachable", "media_failed", "no_audio", "busy", "rejected", "no_answer", "destination_unavailable", "call_limit",
+    "internal",
   ];
   for (const code of codes) {
     assert.ok(ERRORS[code].title && ERRORS[code].body, code);
+    assert.ok(isErrorCode(code), code);
     assert.ok(reportText(code).length < 200, code);
+  }
+  for (const code of ["rate_limited", "toString", "undefined", ""]) assert.ok(!isErrorCode(code), code);
+});
+
+test("what the media server says on the control channel", () => {
+  /** @type {[unknown, unknown][]} */
+  const table = [
+    ['{"type":"ringing"}', { type: "progress", phase: "ringing" }],
+    ['{"type":"early"}', { type: "progress", phase: "early" }],
+    ['{"type":"answered"}', { type: "progress", phase: "connected" }],
+    ['{"type":"held","on":true}', { type: "shows", what: { held: true } }],
+    ['{"type":"held","on":false}', { type: "shows", what: { held: false } }],
+    ['{"type":"quality","mos":4.2,"rttMs":null,"jitterMs":2,"loss":0}', { type: "shows", what: { level: 4 } }],
+    ['{"type":"ended","reason":"remote_hangup"}', { type: "ended", reason: "remote_hangup" }],
+    ['{"type":"ended","reason":"user_hangup"}', { type: "ended", reason: "user_hangup" }],
+    ['{"type":"ended","errorCode":"no_answer"}', { type: "failed", code: "no_answer" }],
+    ['{"type":"ended"}', { type: "failed", code: "undefined" }],
+    ['{"type":"of later servers"}', undefined], ['{"type":["ringing"]}', undefined], ["null", undefined], ['"ringing"', undefined],
+    ["", undefined], ["{", undefined], [new ArrayBuffer(2), undefined],
+  ];
+  for (const [text, meant] of table) assert.deepEqual(readControl(text), meant, String(text));
+});
+
+test("four levels of quality", () => {
+  for (const [mos, expected] of [[4.5, 4], [4.03, 4], [4.02, 3], [3.6, 3], [3.1, 2], [3.09, 1], [1, 1], [NaN, 1]]) {
+    assert.equal(level(mos), expected, String(mos));
   }
 });

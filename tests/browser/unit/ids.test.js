@@ -1,8 +1,9 @@
-// Event ids: their form, their order, their chance.
+// Event ids: their form, their order, their chance; those of a call by the vectors that the server is tested with too.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { eventId } from "../../../functions/widget/browser/ids.js";
+import { endId, eventId, startId } from "../../../functions/widget/browser/ids.js";
 
 test("the form the server asks for", () => {
   for (let i = 0; i < 100; i++) assert.match(eventId(), /^evt_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$/);
@@ -21,4 +22,10 @@ test("every digit of chance can be every digit", () => {
   assert.equal(eventId(0, Uint8Array.from({ length: 16 }, (_, i) => i)).slice(14), "0123456789abcdef");
   assert.equal(eventId(0, new Uint8Array(16).fill(255)).slice(14), "z".repeat(16));
   assert.equal(new Set(Array.from({ length: 1000 }, () => eventId(1))).size, 1000);
+});
+
+test("the ids of a call's events are made of the call's", () => {
+  const vectors = JSON.parse(readFileSync(new URL("../../vectors/call-events.json", import.meta.url), "utf8"));
+  assert.ok(vectors.length > 0);
+  for (const { call, started, ended } of vectors) assert.deepEqual([startId(call), endId(call)], [started, ended]);
 });

@@ -1,0 +1,153 @@
+// What is said to the media server and heard from it: by HTTP to begin a call, to restart ICE and to hang up; on the data
+// channel `control` all the rest, small JSON objects each with its `type`.
+
+const ANSWER_MS = 10_000;
+const RESTART_MS = 5_000;
+const BUSY_MS = 700;
+const BUSY_TRIES = 3;
+
+/** A failure, by the contract's error code. */
+export class CallError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} [type] of the error envelope
+   */
+  constructor(code, type) {
+    super(code);
+    this.code = code;
+    this.type = type;
+  }
+}
+
+/**
+ * Begins a call. The session's call before this one may still be on its way out; that is waited for, briefly.
+ * @param {string} url
+ * @param {string} offer
+ * @param {string} token
+ * @param {AbortSignal} givenUp
+ * @returns {Promise<{address: string, answer: string}>} the call's own address, and the answer as SDP
+ */
+export async function postOffer(url, offer, token, givenUp) {
+  for (let tries = 1; ; tries++) {
+    try {
+      const { status, location, text } = await ask("POST", url, token, { offer, ms: ANSWER_MS, givenUp });
+      if (status === 201 && location) return { address: new URL(location, url).href, answer: text };
+      const type = errorType(text);
+      throw new CallError(answerCode(status, type), type);
+    } catch (error) {
+      const { code, type } = error instanceof CallError ? error : new CallError("network_unreachable");
+      if (type !== "conflict" || tries === BUSY_TRIES || givenUp.aborted) throw new CallError(code);
+      await new Promise((resolve) => setTimeout(resolve, BUSY_MS));
+    }
+  }
+}
+
+/**
+ * Restarts ICE.
+ * @param {string} address
+ * @param {string} offer
+ * @param {string} token
+ * @returns {Promise<string>} the answer
+ * @throws {CallError} when the call cannot go on; anything else may pass
+ */
+export async function patchOffer(address, offer, token) {
+  const { status, text } = await ask("PATCH", address, token, { offer, ms: RESTART_MS });
+  if (status === 200) return text;
+  if (status < 500 && status !== 429) throw new CallError("media_failed");
+  throw new Error(`${status}`);
+}
+
+/**
+ * Hangs up; the request outlives the page. When it fails, the closed connection says the same.
+ * @param {string} address
+ * @param {string} token
+ */
+export const deleteCall = (address, token) => ask("DELETE", address, token, { ms: ANSWER_MS }).catch(() => undefined);
+
+/**
+ * @param {string} method
+ * @param {string} url
+ * @param {string} token
+ * @param {{offer?: string, ms: number, givenUp?: AbortSignal}} how
+ */
+async function ask(method, url, token, { offer, ms, givenUp }) {
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  const limit = setTimeout(abort, ms);
+  givenUp?.addEventListener("abort", abort);
+  if (givenUp?.aborted) abort();
+  try {
+    const answer = await fetch(url, {
+      method,
+      headers: { authorization: `Bearer ${token}`, ...(offer && { "content-type": "application/sdp" }) },
+      body: offer,
+      credentials: "omit",
+      keepalive: method === "DELETE",
+      signal: stop.signal,
+    });
+    return { status: answer.status, location: answer.headers.get("location"), text: await answer.text() };
+  } finally {
+    clearTimeout(limit);
+    givenUp?.removeEventListener("abort", abort);
+  }
+}
+
+/**
+ * A refusal by the media server says nothing about the destination, which was not tried: `destination_unavailable`,
+ * `busy` and their like come later and over the control channel.
+ * @param {number} status
+ * @param {string} type of the error envelope
+ */
+export function answerCode(status, type) {
+  if (status === 401 || status === 403) return "session_refused";
+  if (status === 409 && type === "provider_inactive") return "provider_inactive";
+  if (status === 429) return "call_limit";
+  return "media_failed";
+}
+
+/** @param {string} text */
+function errorType(text) {
+  try {
+    return String(JSON.parse(text).error.type);
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * What a message on the channel means to the widget; nothing, when it is none that this widget knows.
+ * @param {unknown} text
+ * @returns {{type: "progress", phase: "ringing" | "early" | "connected"} | {type: "shows", what: {held?: boolean, level?: number}}
+ *   | {type: "ended", reason: "user_hangup" | "remote_hangup"} | {type: "failed", code: string} | undefined}
+ */
+export function readControl(text) {
+  let message;
+  try {
+    message = JSON.parse(String(text));
+  } catch {
+    return undefined;
+  }
+  switch (message?.type) {
+    case "ringing":
+    case "early":
+      return { type: "progress", phase: message.type };
+    case "answered":
+      return { type: "progress", phase: "connected" };
+    case "held":
+      return { type: "shows", what: { held: message.on === true } };
+    case "quality":
+      return { type: "shows", what: { level: level(Number(message.mos)) } };
+    case "ended": {
+      const { reason, errorCode } = message;
+      if (reason === "user_hangup" || reason === "remote_hangup") return { type: "ended", reason };
+      return { type: "failed", code: String(errorCode) };
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Four levels of a mean opinion score, at the borders of ITU-T G.109's categories (R of 80, 70 and 60).
+ * @param {number} mos
+ */
+export const level = (mos) => (mos >= 4.03 ? 4 : mos >= 3.6 ? 3 : mos >= 3.1 ? 2 : 1);
