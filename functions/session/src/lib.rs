@@ -117,6 +117,8 @@ struct Given<'a> {
     #[serde(flatten)]
     token: Token,
     open: bool,
+    /// Whom a call of this session reaches: `call_started` names it.
+    destination_id: Option<DestinationId>,
     media: Media<'a>,
     widget: Widget,
 }
@@ -177,7 +179,11 @@ async fn create(
     tracing::info!(app = %app, session = %session.id, preview = session.preview, client = shorten(ip), "session.created");
     let media = Media { url: &state.media_url, ice_servers: [] };
     // Business hours cannot be set yet: an app is always open.
-    Ok(reply::data(StatusCode::CREATED, now, Given { token, open: true, media, widget: Widget {} }))
+    Ok(reply::data(
+        StatusCode::CREATED,
+        now,
+        Given { token, open: true, destination_id: session.profile, media, widget: Widget {} },
+    ))
 }
 
 /// Whom the session is about: the profile asked for, else the one that the routing key leads to, else the default. A

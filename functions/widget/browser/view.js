@@ -155,9 +155,9 @@ function callScreen({ phase, since, shown }, actions) {
     : phase === "dialling" ? [TEXTS.dialling, TEXTS.diallingTitle, TEXTS.diallingBody]
     : [TEXTS.ringing, TEXTS.ringing, TEXTS.ringingBody];
   const time = since === undefined ? "" : clockTime((performance.now() - since) / 1_000);
-  /** @type {HTMLElement[]} */
-  const words = [element("h1", {}, title), body ? element("p", {}, body) : element("p", { class: "time" }, time)];
-  const pad = [element("p", { class: "digits", "aria-hidden": "true" }, pressed || "\u00a0"), padOf(actions)];
+  const below = talking && keypad
+    ? [element("p", { class: "digits" }, pressed || time), padOf(actions)]
+    : [body ? element("p", {}, body) : element("p", { class: "time" }, time)];
   // Each is named after what it does next; said to be pressed as well, "Unmute" would mean its opposite.
   const mute = button(muted ? TEXTS.unmute : TEXTS.mute, "plain", actions.mute, muted ? "muted" : "microphone");
   const keys = button(TEXTS.keypad, "plain", actions.keypad, "keypad");
@@ -170,7 +170,7 @@ function callScreen({ phase, since, shown }, actions) {
     icon: connected && muted ? "muted" : "phone",
     title,
     body,
-    words: talking && keypad ? pad : words,
+    words: [element("h1", {}, title), ...below],
     actions: [
       ...(silent ? [button(TEXTS.hear, "go", actions.hear)] : []),
       ...tools,

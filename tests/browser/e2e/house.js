@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
 import { chromium } from "playwright-core";
 
 const file = process.env.C2C_LOCAL_JSON;
@@ -102,4 +102,26 @@ export async function site(page, html, headers = {}) {
   page.once("close", () => server.close());
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
   await page.goto(`http://site.localhost:${port}/`);
+}
+
+/**
+ * The management API. Its host is a name that only browsers know to be this machine.
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<any>}
+ */
+export function manage(method, path, body) {
+  const { host, port } = new URL(house.consoleOrigin);
+  const headers = { host, authorization: `Bearer ${house.operatorToken}`, "content-type": "application/json" };
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: "127.0.0.1", port, method, path, headers }, async (answer) => {
+      let text = "";
+      for await (const part of answer) text += part;
+      if ((answer.statusCode ?? 500) < 300) resolve(text && JSON.parse(text).data);
+      else reject(new Error(`${method} ${path}: ${answer.statusCode} ${text}`));
+    });
+    asked.on("error", reject);
+    asked.end(body === undefined ? "" : JSON.stringify(body));
+  });
 }

@@ -1,10 +1,9 @@
 // The inbox page: what arrives appears as it arrives, and so does that an integration was paused.
 
 import assert from "node:assert/strict";
-import { request } from "node:http";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { house, launch, open, until } from "./house.js";
+import { house, launch, manage, open, until } from "./house.js";
 
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -12,28 +11,6 @@ before(async () => void (browser = await launch()));
 after(() => browser.close());
 
 const app = `/api/v1/apps/${house.demo.appId}`;
-
-/**
- * The management API. Its host is a name that only browsers know to be this machine.
- * @param {string} method
- * @param {string} path
- * @param {unknown} [body]
- * @returns {Promise<any>}
- */
-function manage(method, path, body) {
-  const { host, port } = new URL(house.consoleOrigin);
-  const headers = { host, authorization: `Bearer ${house.operatorToken}`, "content-type": "application/json" };
-  return new Promise((resolve, reject) => {
-    const asked = request({ host: "127.0.0.1", port, method, path, headers }, async (answer) => {
-      let text = "";
-      for await (const part of answer) text += part;
-      if ((answer.statusCode ?? 500) < 300) resolve(text && JSON.parse(text).data);
-      else reject(new Error(`${method} ${path}: ${answer.statusCode} ${text}`));
-    });
-    asked.on("error", reject);
-    asked.end(body === undefined ? "" : JSON.stringify(body));
-  });
-}
 
 /** An integration whose deliveries all fail at once: it is to sign them, and has no key to sign with. */
 async function broken() {

@@ -1,0 +1,207 @@
+// Calls from a real browser with a made-up microphone, through the running house, to its telephone; the demo's routing
+// keys say what that does. Few of them: the house grants an address six calls a minute.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { AxeBuilder } from "@axe-core/playwright";
+import { house, launch, manage, open, received, until, widgetAddress } from "./house.js";
+
+const app = `/api/v1/apps/${house.demo.appId}`;
+/** @type {import("playwright-core").Browser} */
+let browser;
+before(async () => void (browser = await launch()));
+after(() => browser.close());
+
+/**
+ * A widget of its own, what it sends, and its connections and microphones within reach.
+ * @param {Record<string, string>} [parameters]
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+async function widget(parameters, options) {
+  const opened = await open(browser, { ownSession: true, ...options });
+  /** @type {any[]} */
+  const events = [];
+  /** @type {string[]} */
+  const asked = [];
+  opened.page.on("request", (request) => {
+    const { pathname } = new URL(request.url());
+    if (pathname === "/v1/events") events.push(request.postDataJSON());
+    if (pathname.startsWith("/v1/calls")) asked.push(`${request.method()} ${pathname}`);
+  });
+  await opened.page.addInitScript(() => {
+    const all = /** @type {any} */ (window);
+    [all.peers, all.tracks] = [[], []];
+    const Peer = RTCPeerConnection;
+    all.RTCPeerConnection = function (/** @type {any} */ wishes) {
+      const peer = new Peer(wishes);
+      all.peers.push(peer);
+      return peer;
+    };
+    const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wishes) => {
+      const stream = await original(wishes);
+      all.tracks.push(...stream.getTracks());
+      return stream;
+    };
+  });
+  await opened.page.goto(widgetAddress(parameters));
+  const button = (/** @type {string} */ name) => opened.page.getByRole("button", { name, exact: true, disabled: false });
+  const status = (/** @type {string} */ text) => opened.page.getByRole("status").getByText(text, { exact: true });
+  return { ...opened, events, asked, button, status };
+}
+
+/** What the inbox has of these ids, once deliveries have come to rest. @param {any[]} sent */
+async function delivered(sent) {
+  const ids = new Set(sent.map(({ id }) => id));
+  const ours = async () => (await received()).filter((/** @type {any} */ { id }) => ids.has(id));
+  await until(ours, (all) => all.length >= ids.size);
+  await until(() => manage("GET", `${app}/deliveries?limit=100`), (all) => all.every((/** @type {any} */ it) => it.status !== "pending"));
+  return ours();
+}
+
+/** @param {import("playwright-core").Page} page */
+const microphones = (page) => page.evaluate(() => /** @type {any} */ (window).tracks.map((/** @type {any} */ it) => it.readyState));
+
+test("a whole call: heard, muted, keys pressed, another network, hung up; three events, each once", async () => {
+  const { page, complaints, events, asked, button, status, context } = await widget({ order: "A-1" });
+  await button("Call").click();
+  await status("Connected").waitFor();
+  const energy = () => page.evaluate(async () => {
+    const reports = [...(await /** @type {any} */ (window).peers[0].getStats()).values()];
+    return reports.find(({ type }) => type === "inbound-rtp").totalAudioEnergy;
+  });
+  await until(energy, (heard) => heard > 0);
+
+  const sends = () => page.evaluate(() => /** @type {any} */ (window).tracks[0].enabled);
+  await button("Mute").focus();
+  await page.keyboard.press("Enter");
+  await button("Unmute").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Unmute");
+  assert.equal(await sends(), false);
+  await page.keyboard.press("Enter");
+  await button("Mute").waitFor();
+  assert.equal(await sends(), true);
+
+  await button("Keypad").focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("1x2#");
+  await button("9").click();
+  await page.getByText("12#9", { exact: true }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("group", { name: "Keypad" }).waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Keypad");
+
+  const restarted = page.waitForResponse((answer) => answer.request().method() === "PATCH");
+  await page.evaluate(() => dispatchEvent(new Event("online")));
+  assert.equal((await restarted).status(), 200);
+  const before = await energy();
+  await until(energy, (heard) => heard > before);
+
+  await button("Hang up").click();
+  await status("Call ended").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Call");
+  assert.deepEqual(await microphones(page), ["ended"]);
+  await until(async () => asked, (all) => all.some((it) => it.startsWith("DELETE")));
+  const call = asked[1].slice("PATCH /v1/calls/call_".length);
+  assert.deepEqual(asked, ["POST /v1/calls", `PATCH /v1/calls/call_${call}`, `DELETE /v1/calls/call_${call}`]);
+
+  const delivery = await delivered(events);
+  assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_ended", "call_started", "widget_loaded"]);
+  const ended = delivery.find(({ name }) => name === "call_ended");
+  assert.equal(ended.id, `evt_${call}`);
+  assert.equal(ended.data.reason, "user_hangup");
+  assert.ok(Number.isInteger(ended.data.duration) && ended.data.duration < 60);
+  assert.deepEqual(ended.data.context, { order: "A-1" });
+  const profile = (await manage("GET", `${app}/profiles`)).find((/** @type {any} */ it) => it.default);
+  assert.deepEqual(delivery.find(({ name }) => name === "call_started").data, {
+    destinationId: profile.id, routingKey: null, hasFormValues: false, context: { order: "A-1" },
+  });
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test("the far side hangs up: the widget says so, the microphone goes off, and both reports are one event", async () => {
+  const { page, events, asked, button, status, context } = await widget({ routingKey: "goodbye" });
+  await button("Call").click();
+  await status("Call ended").waitFor();
+  assert.deepEqual(await microphones(page), ["ended"]);
+  assert.deepEqual(asked, ["POST /v1/calls"]);
+  await until(async () => events.map(({ name }) => name), (names) => names.length === 3);
+  const delivery = await delivered(events);
+  assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_ended", "call_started", "widget_loaded"]);
+  assert.equal(delivery.find(({ name }) => name === "call_ended").data.reason, "remote_hangup");
+  await context.close();
+});
+
+test("a busy line is said in words with a way on, and reported once", async () => {
+  const { page, events, button, context } = await widget({ routingKey: "busy" });
+  await button("Call").click();
+  await page.getByRole("alert").getByRole("heading", { name: "The line is busy" }).waitFor();
+  await button("Try again").waitFor();
+  await until(async () => events.map(({ name }) => name), (names) => names.length === 3);
+  const delivery = await delivered(events);
+  assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_error", "call_started", "widget_loaded"]);
+  assert.equal(delivery.find(({ name }) => name === "call_error").data.errorCode, "busy");
+  await context.close();
+});
+
+test("while it rings it can be hung up", async () => {
+  const { page, events, button, status, context } = await widget({ routingKey: "nobody" });
+  await button("Call").click();
+  await status("Ringing…").waitFor();
+  assert.equal(await button("Keypad").count(), 0);
+  await button("Hang up").click();
+  await status("Call ended").waitFor();
+  assert.deepEqual(await microphones(page), ["ended"]);
+  await until(async () => events.map(({ name }) => name), (names) => names.length === 3);
+  assert.deepEqual(events.at(-1).data.reason, "user_hangup");
+  await context.close();
+});
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  test(`a lost connection comes back by a restart; leaving the page ends the call; accessible in ${colorScheme} at 320 pixels`, async () => {
+    const options = { colorScheme, viewport: { width: 320, height: 480 }, reducedMotion: /** @type {const} */ ("reduce") };
+    const { page, complaints, events, button, status, context } = await widget({}, options);
+    const picture = async (/** @type {string} */ name) => {
+      const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+      assert.deepEqual(violations.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html)}`), []);
+      const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.ok(sideways <= 0, `${name} scrolls sideways by ${sideways}`);
+      for (const target of await page.getByRole("button").all()) {
+        const box = await target.boundingBox();
+        assert.ok(box && box.height >= 44 && box.width >= 44, `${name}: ${await target.innerText()} is ${box?.width} × ${box?.height}`);
+      }
+      if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/call-${name}-${colorScheme}.png`, fullPage: true });
+    };
+    const answered = page.waitForResponse((answer) => answer.url().endsWith("/v1/calls") && answer.status() === 201);
+    const begun = answered.then((answer) => answer.headers().location);
+    await button("Call").click();
+    await status("Connected").waitFor();
+    await page.getByText("Very good connection").waitFor();
+    await picture("connected");
+    await button("Keypad").click();
+    await picture("keypad");
+    await button("Keypad").click();
+
+    // As a browser tells it; the connection itself is well, so that the restart finds it again.
+    const restarted = page.waitForResponse((answer) => answer.request().method() === "PATCH");
+    await page.evaluate(() => {
+      const [peer] = /** @type {any} */ (window).peers;
+      Object.defineProperty(peer, "connectionState", { value: "disconnected", configurable: true });
+      peer.dispatchEvent(new Event("connectionstatechange"));
+      delete peer.connectionState;
+    });
+    await status("Reconnecting…").waitFor();
+    await picture("reconnecting");
+    assert.equal((await restarted).status(), 200);
+    await status("Connected").waitFor();
+
+    // What a page says last is not told to who watches it; the id says which event it is.
+    await page.goto(`${house.origin}/healthz`);
+    const delivery = await delivered([...events, { id: `evt_${(await begun).slice("/v1/calls/call_".length)}` }]);
+    assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_ended", "call_started", "widget_loaded"]);
+    assert.equal(delivery.find(({ name }) => name === "call_ended").data.reason, "user_hangup");
+    assert.deepEqual(complaints, []);
+    await context.close();
+  });
+}
