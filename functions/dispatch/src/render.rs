@@ -168,8 +168,11 @@ impl Redactor {
 
     fn redact(&self, body: &[u8]) -> Vec<u8> {
         let mut hidden = vec![false; body.len()];
-        for reading in READINGS {
-            let (read, places) = read_by(reading, body);
+        // Servers like to answer with JSON whose texts are JSON again.
+        let (once, at) = read_by(json, body);
+        let (nested, within) = read_by(json, &once);
+        let nested = (nested, within.into_iter().map(|place| at[place]).collect());
+        for (read, places) in READINGS.map(|reading| read_by(reading, body)).into_iter().chain([nested]) {
             for needle in &self.needles {
                 mark(needle, &read, &places, &mut hidden);
             }
@@ -312,6 +315,8 @@ mod tests {
             "p@ss%20w/rd+%22%3C&%3E'%5C%25=x",
             r#"p@ss w\/rd+\"<&>'\\%=x"#,
             r#"\u0070@ss w/rd+\u0022\u003c\u0026\u003E'\\%=x"#,
+            r#"p@ss w/rd+\\\"<&>'\\\\%=x"#,
+            r#"p@ss w\\\/rd+\\\u0022<&>'\\\\%=x"#,
             "p@ss w/rd+&quot;&lt;&amp;&gt;&#39;\\%=x",
             "p@ss w/rd+&#34;&lt;&amp;&gt;&#x27;\\%=x",
         ] {
