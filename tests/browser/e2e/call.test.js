@@ -158,50 +158,79 @@ test("while it rings it can be hung up", async () => {
   await context.close();
 });
 
-for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-  test(`a lost connection comes back by a restart; leaving the page ends the call; accessible in ${colorScheme} at 320 pixels`, async () => {
-    const options = { colorScheme, viewport: { width: 320, height: 480 }, reducedMotion: /** @type {const} */ ("reduce") };
-    const { page, complaints, events, button, status, context } = await widget({}, options);
-    const picture = async (/** @type {string} */ name) => {
-      const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-      assert.deepEqual(violations.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html)}`), []);
-      const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-      assert.ok(sideways <= 0, `${name} scrolls sideways by ${sideways}`);
-      for (const target of await page.getByRole("button").all()) {
-        const box = await target.boundingBox();
-        assert.ok(box && box.height >= 44 && box.width >= 44, `${name}: ${await target.innerText()} is ${box?.width} × ${box?.height}`);
-      }
-      if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/call-${name}-${colorScheme}.png`, fullPage: true });
-    };
-    const answered = page.waitForResponse((answer) => answer.url().endsWith("/v1/calls") && answer.status() === 201);
-    const begun = answered.then((answer) => answer.headers().location);
-    await button("Call").click();
-    await status("Connected").waitFor();
-    await page.getByText("Very good connection").waitFor();
-    await picture("connected");
-    await button("Keypad").click();
-    await picture("keypad");
-    await button("Keypad").click();
-
-    // As a browser tells it; the connection itself is well, so that the restart finds it again.
-    const restarted = page.waitForResponse((answer) => answer.request().method() === "PATCH");
-    await page.evaluate(() => {
-      const [peer] = /** @type {any} */ (window).peers;
-      Object.defineProperty(peer, "connectionState", { value: "disconnected", configurable: true });
-      peer.dispatchEvent(new Event("connectionstatechange"));
-      delete peer.connectionState;
-    });
-    await status("Reconnecting…").waitFor();
-    await picture("reconnecting");
-    assert.equal((await restarted).status(), 200);
-    await status("Connected").waitFor();
-
-    // What a page says last is not told to who watches it; the id says which event it is.
-    await page.goto(`${house.origin}/healthz`);
-    const delivery = await delivered([...events, { id: `evt_${(await begun).slice("/v1/calls/call_".length)}` }]);
-    assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_ended", "call_started", "widget_loaded"]);
-    assert.equal(delivery.find(({ name }) => name === "call_ended").data.reason, "user_hangup");
-    assert.deepEqual(complaints, []);
-    await context.close();
-  });
+/** @param {"light" | "dark"} colorScheme */
+async function narrow(colorScheme) {
+  const options = { colorScheme, viewport: { width: 320, height: 480 }, reducedMotion: /** @type {const} */ ("reduce") };
+  const opened = await widget({}, options);
+  const { page, button } = opened;
+  const check = async (/** @type {string} */ name) => {
+    const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+    assert.deepEqual(violations.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html)}`), []);
+    const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(sideways <= 0, `${name} scrolls sideways by ${sideways}`);
+    for (const target of await page.getByRole("button").all()) {
+      const box = await target.boundingBox();
+      assert.ok(box && box.height >= 44 && box.width >= 44, `${name}: ${await target.innerText()} is ${box?.width} × ${box?.height}`);
+    }
+    if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/call-${name}-${colorScheme}.png`, fullPage: true });
+  };
+  const answered = page.waitForResponse((answer) => answer.url().endsWith("/v1/calls") && answer.status() === 201);
+  const endId = answered.then((answer) => `evt_${answer.headers().location.slice("/v1/calls/call_".length)}`);
+  await button("Call").click();
+  await opened.status("Connected").waitFor();
+  await page.getByText("Very good connection").waitFor();
+  await check("connected");
+  await button("Keypad").click();
+  await check("keypad");
+  await button("Keypad").click();
+  return { ...opened, check, endId };
 }
+
+/** The connection is lost, as a browser tells it; in truth it is well. @param {import("playwright-core").Page} page */
+const lose = (page) => page.evaluate(() => {
+  const [peer] = /** @type {any} */ (window).peers;
+  Object.defineProperty(peer, "connectionState", { value: "disconnected", configurable: true });
+  peer.dispatchEvent(new Event("connectionstatechange"));
+  delete peer.connectionState;
+});
+
+test("a lost connection comes back by a restart of ICE; leaving the page ends the call; accessible, light", async () => {
+  const { page, complaints, events, status, context, check, endId } = await narrow("light");
+  const restarted = page.waitForResponse((answer) => answer.request().method() === "PATCH");
+  await lose(page);
+  await status("Reconnecting…").waitFor();
+  await check("reconnecting");
+  assert.equal((await restarted).status(), 200);
+  await status("Connected").waitFor();
+
+  // What a page says last is not told to who watches it; the id says which event it is.
+  await page.goto(`${house.origin}/healthz`);
+  const delivery = await delivered([...events, { id: await endId }]);
+  assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_ended", "call_started", "widget_loaded"]);
+  assert.equal(delivery.find(({ name }) => name === "call_ended").data.reason, "user_hangup");
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test("a lost connection that three restarts do not bring back is an error, and that is what is reported; accessible, dark", async () => {
+  const { page, complaints, events, asked, status, context, check, endId } = await narrow("dark");
+  await page.clock.install();
+  await page.route("**/v1/calls/*", (route) => (route.request().method() === "PATCH" ? route.abort() : route.fallback()));
+  await lose(page);
+  await status("Reconnecting…").waitFor();
+  await check("reconnecting");
+  // Half a second at a time, so that what is waited for beside the clock keeps up.
+  const failed = page.getByRole("alert").getByRole("heading", { name: "We lost the connection" });
+  await until(async () => {
+    await page.clock.runFor(500);
+    return failed.count();
+  }, (count) => count === 1, 30_000);
+  await check("lost");
+  assert.equal(asked.filter((it) => it.startsWith("PATCH")).length, 3);
+  assert.deepEqual(await microphones(page), ["ended"]);
+  const delivery = await delivered([...events, { id: await endId }]);
+  assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_error", "call_started", "widget_loaded"]);
+  assert.equal(delivery.find(({ name }) => name === "call_error").data.errorCode, "media_failed");
+  assert.deepEqual(complaints, []);
+  await context.close();
+});

@@ -129,7 +129,9 @@ test("a call that cannot be placed says so, turns the microphone off, and report
       return stream;
     };
   });
-  await page.route("**/v1/calls", (route) => route.fulfill({ status: 500, body: "" }));
+  const error = { type: "unavailable", message: "No call can begin here." };
+  const headers = { "access-control-allow-origin": "*", "retry-after": "5" };
+  await page.route("**/v1/calls", (route) => route.fulfill({ status: 503, json: { error }, headers }));
   await page.goto(widgetAddress());
   await callButton(page).click();
   await page.getByRole("alert").getByRole("heading", { name: "We couldn’t connect the call" }).waitFor();
