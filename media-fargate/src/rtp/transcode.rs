@@ -1,4 +1,4 @@
-//! Transcoding between Opus and G.711, at 8 kHz on both sides: libopus resamples inside, and the trunk has no more.
+//! Transcoding between Opus and G.711, at 8 kHz on both sides: Opus resamples inside, and the trunk has no more.
 //!
 //! Opus is for the internet side, where packets get lost: it is sent with in-band FEC, and what is lost of it is taken from
 //! the next packet's copy, or concealed. Output leaves every 20 ms, whatever the input does.
@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ropus::{DecodeMode, opus::decoder::opus_packet_get_nb_samples};
 
 use super::{
     Codec, Format, Kind, Origin, PTIME, Packet, Transform,
@@ -24,18 +25,26 @@ const SAMPLES: usize = 160;
 /// Samples of the longest packet that Opus makes: 120 ms.
 const MAX_SAMPLES: usize = 960;
 /// Bits per second of speech in narrow band, with room for the copies.
-const BITRATE: i32 = 24_000;
+const BITRATE: u32 = 24_000;
 /// Loss in percent that the encoder's copies are made for.
-const EXPECTED_LOSS: i32 = 10;
+const EXPECTED_LOSS: u8 = 10;
+/// Bytes of the longest frame that Opus makes, RFC 6716, 3.4.
+const MAX_PAYLOAD: usize = 1_275 + 1;
 /// Nearly the quality of 10 for half the time.
-const COMPLEXITY: i32 = 5;
+const COMPLEXITY: u8 = 5;
 /// A telephone event whose end was lost is over after this long.
 const EVENT_LIMIT: Duration = Duration::from_millis(100);
 
-/// libopus refused; with settings that are constants, it has no memory.
+/// Opus refused its settings; they are constants, so it never should.
 #[derive(Debug, thiserror::Error)]
-#[error("the Opus codec: {0}")]
-pub struct CodecError(#[from] opus::Error);
+pub enum CodecError {
+    /// Those of the encoder.
+    #[error("the Opus encoder: {0}")]
+    Encoder(#[from] ropus::EncoderBuildError),
+    /// Those of the decoder.
+    #[error("the Opus decoder: {0}")]
+    Decoder(#[from] ropus::DecoderInitError),
+}
 
 /// Makes audio of one codec into audio of another, in one direction.
 pub struct Transcoder {
@@ -212,7 +221,7 @@ impl Transform for Transcoder {
 /// Payloads to samples.
 enum Decoder {
     Opus {
-        decoder: opus::Decoder,
+        decoder: Box<ropus::Decoder>,
         /// Samples of the last frame: as many are missing when one is lost.
         last: usize,
     },
@@ -227,14 +236,14 @@ impl Decoder {
     fn new(codec: Codec) -> Result<Self, CodecError> {
         Ok(match Law::of(codec) {
             Some(law) => Self::G711 { law, last: vec![0; SAMPLES] },
-            None => Self::Opus { decoder: opus::Decoder::new(RATE, opus::Channels::Mono)?, last: SAMPLES },
+            None => Self::Opus { decoder: ropus::Decoder::new(RATE, ropus::Channels::Mono)?.into(), last: SAMPLES },
         })
     }
 
     /// How many samples a payload holds; `None`: none, or it is broken.
     fn samples(&self, payload: &[u8]) -> Option<usize> {
         let samples = match self {
-            Self::Opus { decoder, .. } => decoder.get_nb_samples(payload).ok()?,
+            Self::Opus { .. } => opus_samples(payload)?,
             Self::G711 { .. } => payload.len(),
         };
         (1..=MAX_SAMPLES).contains(&samples).then_some(samples)
@@ -242,9 +251,9 @@ impl Decoder {
 
     fn decode(&mut self, payload: &[u8], into: &mut Vec<i16>) {
         match self {
-            Self::Opus { decoder, last } => {
-                *last = decoder.get_nb_samples(payload).unwrap_or(SAMPLES);
-                self.opus(payload, false, into);
+            Self::Opus { last, .. } => {
+                *last = opus_samples(payload).unwrap_or(SAMPLES);
+                self.opus(payload, DecodeMode::Normal, into);
             }
             Self::G711 { law, last } => {
                 last.clear();
@@ -254,10 +263,10 @@ impl Decoder {
         }
     }
 
-    /// The frame before `successor`, from the copy in it; without one, libopus conceals.
+    /// The frame before `successor`, from the copy in it; without one, Opus conceals.
     fn recover(&mut self, successor: &[u8], into: &mut Vec<i16>) {
         match self {
-            Self::Opus { .. } => self.opus(successor, true, into),
+            Self::Opus { .. } => self.opus(successor, DecodeMode::Fec, into),
             Self::G711 { .. } => self.conceal(into),
         }
     }
@@ -265,7 +274,7 @@ impl Decoder {
     /// A frame that is not here. G.711: the last one again, each time half as loud.
     fn conceal(&mut self, into: &mut Vec<i16>) {
         match self {
-            Self::Opus { .. } => self.opus(&[], false, into),
+            Self::Opus { .. } => self.opus(&[], DecodeMode::Normal, into),
             Self::G711 { last, .. } => {
                 last.iter_mut().for_each(|sample| *sample /= 2);
                 into.extend_from_slice(last);
@@ -273,21 +282,26 @@ impl Decoder {
         }
     }
 
-    fn opus(&mut self, payload: &[u8], fec: bool, into: &mut Vec<i16>) {
+    fn opus(&mut self, payload: &[u8], mode: DecodeMode, into: &mut Vec<i16>) {
         let Self::Opus { decoder, last } = self else { return };
         let begin = into.len();
         into.resize(begin + *last, 0);
-        let decoded = decoder.decode(payload, &mut into[begin..], fec);
+        let decoded = decoder.decode(payload, &mut into[begin..], mode);
         // What was broken on its way, though its head was not, is concealed.
-        if decoded.is_err() && decoder.decode(&[], &mut into[begin..], false).is_err() {
+        if decoded.is_err() && decoder.decode(&[], &mut into[begin..], DecodeMode::Normal).is_err() {
             into[begin..].fill(0);
         }
     }
 }
 
+/// How many samples an Opus packet holds, by its head; `None`: it is broken.
+fn opus_samples(packet: &[u8]) -> Option<usize> {
+    opus_packet_get_nb_samples(packet, RATE as i32).ok()?.try_into().ok()
+}
+
 /// Samples to payloads.
 enum Encoder {
-    Opus(opus::Encoder),
+    Opus(Box<ropus::Encoder>),
     G711(Law),
 }
 
@@ -296,19 +310,24 @@ impl Encoder {
         if let Some(law) = Law::of(codec) {
             return Ok(Self::G711(law));
         }
-        let mut encoder = opus::Encoder::new(RATE, opus::Channels::Mono, opus::Application::Voip)?;
-        encoder.set_bitrate(opus::Bitrate::Bits(BITRATE))?;
-        encoder.set_complexity(COMPLEXITY)?;
-        encoder.set_signal(opus::Signal::Voice)?;
-        encoder.set_inband_fec(true)?;
-        encoder.set_packet_loss_perc(EXPECTED_LOSS)?;
-        Ok(Self::Opus(encoder))
+        let encoder = ropus::Encoder::builder(RATE, ropus::Channels::Mono, ropus::Application::Voip)
+            .bitrate(ropus::Bitrate::Bits(BITRATE))
+            .complexity(COMPLEXITY)
+            .signal(ropus::Signal::Voice)
+            .inband_fec(ropus::InbandFec::Enabled)
+            .packet_loss_perc(EXPECTED_LOSS)
+            .build()?;
+        Ok(Self::Opus(encoder.into()))
     }
 
-    /// `None`: libopus refused, which it does not for a frame of a length that it knows.
+    /// `None`: Opus refused, which it does not for a frame of a length that it knows.
     fn encode(&mut self, frame: &[i16; SAMPLES]) -> Option<Bytes> {
         match self {
-            Self::Opus(encoder) => encoder.encode_vec(frame, MAX_SAMPLES).ok().map(Bytes::from),
+            Self::Opus(encoder) => {
+                let mut payload = [0; MAX_PAYLOAD];
+                let length = encoder.encode(frame, &mut payload).ok()?;
+                Some(Bytes::copy_from_slice(&payload[..length]))
+            }
             Self::G711(law) => Some(frame.iter().map(|sample| law.encode(*sample)).collect()),
         }
     }

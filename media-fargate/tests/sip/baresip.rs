@@ -93,12 +93,13 @@ impl Voice for Law {
     }
 }
 
-struct Opus(opus::Encoder, opus::Decoder);
+struct Opus(ropus::Encoder, ropus::Decoder);
 
 impl Opus {
     fn new() -> Self {
-        let encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).expect("an encoder");
-        Self(encoder, opus::Decoder::new(48_000, opus::Channels::Mono).expect("a decoder"))
+        let encoder = ropus::Encoder::builder(48_000, ropus::Channels::Mono, ropus::Application::Voip);
+        let decoder = ropus::Decoder::new(48_000, ropus::Channels::Mono);
+        Self(encoder.build().expect("an encoder"), decoder.expect("a decoder"))
     }
 }
 
@@ -109,12 +110,14 @@ impl Voice for Opus {
 
     fn speak(&mut self) -> Bytes {
         let tone: Vec<i16> = (0..960).map(|sample| if sample / 48 % 2 == 0 { 8_000 } else { -8_000 }).collect();
-        self.0.encode_vec(&tone, 400).expect("encoded").into()
+        let mut payload = [0; 400];
+        let length = self.0.encode(&tone, &mut payload).expect("encoded");
+        Bytes::copy_from_slice(&payload[..length])
     }
 
     fn hears(&mut self, payload: &[u8]) -> bool {
         let mut heard = vec![0_i16; 5_760];
-        let samples = self.1.decode(payload, &mut heard, false).expect("decoded");
+        let samples = self.1.decode(payload, &mut heard, ropus::DecodeMode::Normal).expect("decoded");
         heard[..samples].iter().filter(|sample| sample.unsigned_abs() > 1_000).count() > samples / 2
     }
 }
