@@ -38,7 +38,7 @@ use edge::{
 };
 use http::{HeaderMap, Method, StatusCode, header};
 use store::calls::{Busy, Stored};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -46,11 +46,15 @@ use crate::{
     bridge::{self, Bridge},
     browser::{AcceptError, MAX_OFFER_BYTES, Offer, OfferError},
     calls::Command,
-    record::Recorder,
+    record::{Recorder, stubbornly},
     sip::{Credential, Invite, Trunk, headers},
 };
 
 const SDP: &str = "application/sdp";
+/// How long an offer may take to come in: who sends one keeps a place from others.
+const OFFER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a refusal waits for what was claimed to be given back.
+const WITHDRAW_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a call may take to answer a new offer.
 const RESTART_LIMIT: std::time::Duration = std::time::Duration::from_secs(3);
 
@@ -87,36 +91,39 @@ async fn create(
     let (profile, (provider, trunk)) = tokio::try_join!(destination(&state, &session), trunk(&state, &session, now))?;
     let codec = codec(&offer, &provider)?;
 
-    let id = CallId::mint(now, &chance::bytes());
-    let call = Call::start(id, &session, profile.0, now);
-    let stored = Stored { call, owner: state.owner.to_string() };
-    claim(&state, &session, &stored, now).await?;
-    let accepted = match state.browsers.accept(&offer, codec).await {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            state.store.withdraw_call(session.app, &stored.call).await.map_err(Problem::unavailable)?;
-            return Err(unanswered(error));
-        }
-    };
+    let beginning = async move {
+        let id = CallId::mint(now, &chance::bytes());
+        let call = Call::start(id, &session, profile.0, now);
+        let stored = Stored { call, owner: state.owner.to_string() };
+        claim(&state, &session, &stored, now).await?;
+        let accepted = match state.browsers.accept(&offer, codec).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // The session may try again as soon as it hears of it, unless the table is slow.
+                let _ = timeout(WITHDRAW_LIMIT, withdraw(&state, &session, stored.call)).await;
+                return Err(unanswered(error));
+            }
+        };
 
-    let answer = accepted.answer.clone();
-    let invite = Invite {
-        trunk,
-        destination: profile.1,
-        codecs: offered(codec, &provider),
-        extras: headers::extras(&id.to_string(), session.routing_key.as_deref(), &session.context, &[]),
+        let answer = accepted.answer.clone();
+        let (routing_key, allowed) = (session.routing_key.as_deref(), &provider.context_headers);
+        let extras = headers::extras(&id.to_string(), routing_key, &session.context, allowed);
+        let (destination, codecs) = (profile.1, offered(codec, &provider));
+        let invite = Invite { trunk, destination, codecs, extras };
+        let commands = place.occupy(id, session.id);
+        let bridge = Bridge::new(started, accepted, commands, Arc::new(state.trunks.clone()), invite);
+        tracing::info!(
+            app = %session.app, session = %session.id, call = %id, ?codec, preview = session.preview, client = shorten(ip),
+            took_ms = started.elapsed().as_millis(), "call.begun"
+        );
+        let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
+        bridge::start(bridge, Recorder { store, events, metrics, session, stored, started }, place);
+        state.metrics.started(started.elapsed());
+        let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, format!("/v1/calls/{id}"))];
+        Ok((StatusCode::CREATED, headers, answer).into_response())
     };
-    let commands = place.occupy(id, session.id);
-    let bridge = Bridge::new(started, accepted, commands, Arc::new(state.trunks.clone()), invite);
-    tracing::info!(
-        app = %session.app, session = %session.id, call = %id, ?codec, preview = session.preview, client = shorten(ip),
-        took_ms = started.elapsed().as_millis(), "call.begun"
-    );
-    let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
-    bridge::start(bridge, Recorder { store, events, metrics, session, stored, started }, place);
-    state.metrics.started(started.elapsed());
-    let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, format!("/v1/calls/{id}"))];
-    Ok((StatusCode::CREATED, headers, answer).into_response())
+    // To its end also when the visitor goes away meanwhile: a claim without a call would hold the session for an hour.
+    tokio::spawn(beginning).await.map_err(Problem::server_error)?
 }
 
 /// The session that a token speaks for.
@@ -131,9 +138,10 @@ async fn read_offer(request: Request) -> Result<String, Problem> {
     }
     let too_large =
         || Problem::new(Kind::PayloadTooLarge, format!("The body must be at most {MAX_OFFER_BYTES} bytes."));
-    // One byte more tells a body over the limit from a connection that broke.
     let body: Body = request.into_body();
-    let bytes = axum::body::to_bytes(body, MAX_OFFER_BYTES).await.map_err(|_| too_large())?;
+    let bytes = timeout(OFFER_LIMIT, axum::body::to_bytes(body, MAX_OFFER_BYTES)).await;
+    let late = |_| Problem::new(Kind::ValidationError, "The offer did not come in within 5 seconds.");
+    let bytes = bytes.map_err(late)?.map_err(|_| too_large())?;
     String::from_utf8(bytes.into()).map_err(|_| unusable(OfferError::Malformed))
 }
 
@@ -183,13 +191,14 @@ async fn trunk(state: &State, session: &Session, now: Timestamp) -> Result<(Prov
         transport: provider.transport,
         caller_id: provider.caller_id.clone(),
         credential,
-        protected: false,
+        protected: provider.srtp,
     };
     Ok((provider, trunk))
 }
 
 /// The codec of the browser's side: the provider's first that the browser offers, for the answer goes out before anybody
-/// is called.
+/// is called. Should the trunk then choose another one, audio is transcoded: a provider whose list begins with Opus and
+/// goes on with G.711 has Opus on the internet, with its forward error correction, and G.711 on the trunk.
 fn codec(offer: &str, provider: &Provider) -> Result<Codec, Problem> {
     let mut first = OfferError::Codec;
     for codec in &provider.codecs {
@@ -213,11 +222,24 @@ fn offered(codec: Codec, provider: &Provider) -> Vec<Codec> {
 }
 
 async fn claim(state: &State, session: &Session, stored: &Stored, now: Timestamp) -> Result<(), Problem> {
-    let begun = state.store.begin_call(session.app, stored, state.at_once, now).await.map_err(Problem::unavailable)?;
+    let begun = state.store.begin_call(session.app, stored, state.at_once, now).await;
+    let begun = begun.map_err(|error| {
+        // It may have been written, and only the answer was lost.
+        withdraw(state, session, stored.call.clone());
+        Problem::unavailable(error)
+    })?;
     begun.map_err(|busy| match busy {
         Busy::Session => Problem::new(Kind::Conflict, "This session has a call that runs. End it first."),
         // When a place becomes free nobody knows; a window is as good a guess as any.
         Busy::App => Problem::limited(Exceeded { limit: state.at_once, reset: now.plus(WINDOW) }, now),
+    })
+}
+
+/// Gives back what a call claimed that did not come about, also when nobody waits for it.
+fn withdraw(state: &State, session: &Session, call: Call) -> JoinHandle<()> {
+    let (store, app) = (state.store.clone(), session.app);
+    tokio::spawn(async move {
+        stubbornly("call.claim_kept", || store.withdraw_call(app, &call)).await;
     })
 }
 

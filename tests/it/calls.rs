@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
+use local::Options;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use webrtc::peer_connection::RTCPeerConnectionState;
@@ -392,6 +393,21 @@ async fn calls_are_limited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_demo_calls_the_telephone_or_the_trunk_it_is_pointed_at() {
+    let elsewhere = local::phone::Phone::start().await.expect("a telephone");
+    let trunk = elsewhere.uri().replace("sip:", "sip:sales@");
+    for sip_trunk in [None, Some(trunk)] {
+        let house = Running::with(Options { sip_trunk: sip_trunk.clone(), ..options(&[]) }).await;
+        assert_eq!(house.local().sip_trunk == elsewhere.uri(), sip_trunk.is_some());
+        let demo = house.local().demo.as_ref().expect("a demo");
+        let app = MadeApp { id: demo.app_id.to_string(), key: demo.widget_key.clone() };
+        let call = Call::begin(&house, &app, "whoever").await;
+        call.visitor.hears(TONE).await;
+        house.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_house_that_stops_hangs_up() {
     let house = Running::start().await;
     let app = app(&house).await;
@@ -415,6 +431,40 @@ async fn only_the_widget_host_may_call() {
         if answer.status() == 204 {
             assert_eq!(header("access-control-allow-headers"), "authorization, content-type");
             assert_eq!(header("access-control-allow-methods"), "POST, PATCH, DELETE");
+        }
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_away_or_is_refused_while_a_call_begins_may_call_again() {
+    use embedded::{Fault, Injection, Service};
+
+    let house = Running::with(options(&[("C2C_LIMIT_CALLS_IP", "1000")])).await;
+    let stand_ins = house.stand_ins().expect("the embedded stand-ins");
+    let (app, client, visitor) = (app(&house).await, client(None), Visitor::new(TONE).await);
+    let (gone, refused) = (house.token(&app, json!({})).await, house.token(&app, json!({})).await);
+    let offer = visitor.offer().await;
+    let post = async |token: &str| ask(&house, &client, Method::POST, "/v1/calls", token, Some(&offer)).await.status();
+    let lost = Injection::of(Fault::LostAnswer).on("TransactWriteItems");
+    let claims = || stand_ins.counts()["dynamodb.TransactWriteItems"];
+
+    // The claim is written, its answer on the way: the visitor closes the page.
+    let before = claims();
+    stand_ins.inject(Service::DynamoDb, lost.clone().times(1));
+    tokio::select! {
+        status = post(&gone) => panic!("answered {status} before the visitor was gone"),
+        () = eventually(PATIENCE, || claims() > before) => {}
+    }
+    // Nobody ever learns whether the claim was written: it is given back.
+    stand_ins.inject(Service::DynamoDb, lost);
+    assert_eq!(post(&refused).await, 503);
+    stand_ins.clear(Service::DynamoDb);
+    for (who, token) in [("refused", refused), ("gone", gone)] {
+        let until = Instant::now() + 2 * PATIENCE;
+        while post(&token).await != 201 {
+            assert!(Instant::now() < until, "who was {who} may call again");
+            pause().await;
         }
     }
     house.stop().await;

@@ -51,6 +51,8 @@ async fn ground(more: &[(&'static str, String)]) -> Ground {
         username: None,
         caller_id: None,
         codecs: vec![Codec::Pcmu],
+        srtp: false,
+        context_headers: Vec::new(),
         active: true,
     };
     store.seed_provider(app.id, &provider).await.expect("stored");

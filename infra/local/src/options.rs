@@ -49,7 +49,8 @@ Environment:
 Examples:
   cargo run
   cargo run -- --port 9000 --ephemeral
-  cargo run -- --allow-destination 127.0.0.1:3000";
+  cargo run -- --allow-destination 127.0.0.1:3000
+  cargo run -- --sip-trunk sip:sales@pbx.example.com";
 
 /// How a house is to be.
 #[derive(Clone, Debug)]
@@ -151,10 +152,12 @@ mod tests {
     #[test]
     fn every_flag() {
         let line = ["--port", "9000", "--state", "/x", "--ephemeral", "--no-demo", "--allow-destination", "10.0.0.0/8"];
-        let options = read(&[&line[..], &["--allow-destination", "127.0.0.1:3000"]].concat(), &[]).expect("all known");
+        let options =
+            read(&[&line[..], &["--allow-destination", "127.0.0.1:3000", "--sip-trunk", "sip:a@b"]].concat(), &[])
+                .expect("all known");
         assert_eq!((options.port, options.state), (9000, Some("/x".into())));
         assert!(options.ephemeral && !options.demo);
-        assert_eq!(options.allow_destinations.len(), 2);
+        assert_eq!((options.allow_destinations.len(), options.sip_trunk.as_deref()), (2, Some("sip:a@b")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    context::{MAX_KEYS, is_key},
     field::{self, FieldError},
     id::{AppId, Entropy},
     secret::{Given, SecretValue},
@@ -125,6 +126,12 @@ pub struct Provider {
     /// Codecs in order of preference.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<Codec>,
+    /// Whether audio is protected on the way there: SRTP with keys in the description (RFC 4568), which only TLS hides.
+    #[serde(default)]
+    pub srtp: bool,
+    /// Keys of a visitor's context that calls tell the contact centre, as headers `X-C2C-Context-…`.
+    #[serde(default)]
+    pub context_headers: Vec<String>,
     /// Whether calls may be placed; without an active provider no session is given.
     pub active: bool,
 }
@@ -148,6 +155,10 @@ pub struct ProviderDraft {
     pub caller_id: Option<String>,
     #[serde(default = "default_codecs")]
     pub codecs: Vec<Codec>,
+    #[serde(default)]
+    pub srtp: bool,
+    #[serde(default)]
+    pub context_headers: Vec<String>,
     pub active: bool,
 }
 
@@ -209,11 +220,20 @@ impl ProviderDraft {
         if self.codecs.is_empty() || self.codecs.len() > 8 {
             errors.push(FieldError::invalid("codecs", "must name at least one codec"));
         }
+        if self.srtp && self.transport != Transport::Tls && !self.uri.starts_with("sips:") {
+            // The keys travel in the description: without TLS anybody on the way could read them.
+            errors.push(FieldError::invalid("srtp", "needs the transport tls"));
+        }
+        if self.context_headers.len() > MAX_KEYS || !self.context_headers.iter().all(|key| is_key(key)) {
+            let message = format!("must be at most {MAX_KEYS} keys that a context can have");
+            errors.push(FieldError::invalid("contextHeaders", message));
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let Self { kind, uri, transport, username, caller_id, codecs, active, .. } = self;
-        Ok((Provider { kind, uri, transport, username, caller_id, codecs, active }, password))
+        let Self { kind, uri, transport, username, caller_id, codecs, srtp, context_headers, active, .. } = self;
+        let provider = Provider { kind, uri, transport, username, caller_id, codecs, srtp, context_headers, active };
+        Ok((provider, password))
     }
 }
 
@@ -302,6 +322,25 @@ mod tests {
             assert_eq!(draft(json(more)).expect_err(more), [field], "{more}");
         }
         assert!(draft(json(r#"{"hasPassword": true}"#)).is_err());
+    }
+
+    #[test]
+    fn keys_need_tls_and_headers_a_key() {
+        let check = |transport: &str, more: serde_json::Value| {
+            let mut draft = serde_json::json!({"kind": "sip", "uri": "sip:trunk.example.com", "active": true});
+            draft["transport"] = transport.into();
+            draft.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            let draft: ProviderDraft = serde_json::from_value(draft).expect("a draft");
+            draft.check().map(|_| ()).map_err(|errors| errors[0].field.clone())
+        };
+        let srtp = serde_json::json!({"srtp": true});
+        assert_eq!(check("tls", srtp.clone()), Ok(()));
+        assert_eq!(check("udp", srtp), Err("srtp".to_owned()));
+        let headers = |keys: &[&str]| check("udp", serde_json::json!({"contextHeaders": keys}));
+        assert_eq!(headers(&["orderId", "plan"]), Ok(()));
+        for wrong in [&["a b"][..], &["__proto__"], &["a"; MAX_KEYS + 1]] {
+            assert_eq!(headers(wrong), Err("contextHeaders".to_owned()));
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Context {
     }
 }
 
-fn is_key(key: &str) -> bool {
+pub(crate) fn is_key(key: &str) -> bool {
     let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let starts = key.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     starts && letters && key.len() <= MAX_KEY_BYTES && !RESERVED.contains(&key) && !PROTOTYPE.contains(&key)

@@ -207,6 +207,12 @@ pub(super) struct ProviderDraft {
     /// In order of preference.
     #[schema(required = false, min_items = 1, max_items = 8)]
     codecs: Vec<Codec>,
+    /// Whether audio is protected by SRTP with keys in the description; it needs `tls`.
+    #[schema(required = false, default = false)]
+    srtp: bool,
+    /// Keys of a visitor's context that calls tell the contact centre, as SIP headers `X-C2C-Context-…`.
+    #[schema(required = false, max_items = 20)]
+    context_headers: Vec<String>,
     /// Whether calls may be placed.
     active: bool,
 }
@@ -222,6 +228,8 @@ pub(super) struct Provider {
     #[schema(required = false)]
     caller_id: String,
     codecs: Vec<Codec>,
+    srtp: bool,
+    context_headers: Vec<String>,
     active: bool,
     /// Whether a password is stored.
     has_password: bool,
