@@ -122,7 +122,10 @@ fn event(stored: &Stored, end: End, at: Timestamp) -> Event {
 }
 
 /// Tries until it is done; nothing, when it is given up.
-async fn stubbornly<T, F: Future<Output = Result<T, Error>>>(what: &'static str, attempt: impl Fn() -> F) -> Option<T> {
+pub(crate) async fn stubbornly<T, F: Future<Output = Result<T, Error>>>(
+    what: &'static str,
+    attempt: impl Fn() -> F,
+) -> Option<T> {
     let mut wait = FIRST_WAIT;
     for tried in 1..=TRIES {
         match attempt().await {
