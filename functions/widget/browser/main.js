@@ -107,9 +107,12 @@ function startCode({ status, type }) {
 async function call() {
   const before = live?.over;
   take({ type: "call" });
-  if (state.name !== "starting") return;
-  session.need(true);
+  const attempt = state;
+  if (attempt.name !== "starting") return;
   const loaded = await import("./call.js").catch(() => undefined);
+  // Given up meanwhile, perhaps in favour of another.
+  if (state !== attempt) return;
+  session.need(true);
   if (!loaded) return void fail("network_unreachable");
   const placed = new loaded.Call({
     mediaUrl: opened?.media?.url,

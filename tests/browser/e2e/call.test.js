@@ -72,11 +72,23 @@ test("a whole call: heard, muted, keys pressed, another network, hung up; three 
   });
   await until(energy, (heard) => heard > 0);
 
-  const sends = () => page.evaluate(() => /** @type {any} */ (window).tracks[0].enabled);
+  const sends = () => page.evaluate(() => /** @type {any} */ (window).tracks.at(-1).enabled);
   await button("Mute").focus();
   await page.keyboard.press("Enter");
   await button("Unmute").waitFor();
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Unmute");
+  assert.equal(await sends(), false);
+  // Unplugged: another microphone takes its place, as silent as the one before.
+  await page.evaluate(() => {
+    const [track] = /** @type {any} */ (window).tracks;
+    track.stop();
+    track.dispatchEvent(new Event("ended"));
+  });
+  const sender = () => page.evaluate(() => {
+    const { peers, tracks } = /** @type {any} */ (window);
+    return tracks.length === 2 && peers[0].getSenders()[0].track === tracks[1];
+  });
+  await until(sender, (replaced) => replaced);
   assert.equal(await sends(), false);
   await page.keyboard.press("Enter");
   await button("Mute").waitFor();
@@ -100,7 +112,7 @@ test("a whole call: heard, muted, keys pressed, another network, hung up; three 
   await button("Hang up").click();
   await status("Call ended").waitFor();
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Call");
-  assert.deepEqual(await microphones(page), ["ended"]);
+  assert.deepEqual(await microphones(page), ["ended", "ended"]);
   await until(async () => asked, (all) => all.some((it) => it.startsWith("DELETE")));
   const call = asked[1].slice("PATCH /v1/calls/call_".length);
   assert.deepEqual(asked, ["POST /v1/calls", `PATCH /v1/calls/call_${call}`, `DELETE /v1/calls/call_${call}`]);
