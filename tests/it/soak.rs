@@ -229,8 +229,8 @@ async fn a_delivered_event_costs_few_requests() {
         let total = per_event(counts.values().sum());
         let each: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {:.2}", per_event(*count))).collect();
         println!("  {at_once:>2} at once: {total:.2}  ({})", each.join(", "));
-        // One by one it takes six: sent, received, claimed, recorded, counted, deleted. What is looked up every few
-        // seconds comes on top, by how slow the run is.
-        assert!(total <= if at_once == 1 { 6.1 } else { 6.0 }, "{total}");
+        // One by one it takes seven: sent, received, its integration read, claimed, recorded, counted, deleted. What is looked
+        // up every few seconds comes on top, by how slow the run is.
+        assert!(total <= if at_once == 1 { 7.3 } else { 6.0 }, "{total}");
     }
 }

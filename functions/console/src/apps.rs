@@ -140,6 +140,10 @@ pub(crate) async fn delete(
     match state.store.delete_app(app.id, &note.granted()).await.map_err(Problem::unavailable)? {
         Deletion::Done => {
             note.done();
+            // Nothing can ask for them any more; that they also go from the table is no reason to say that it failed.
+            if let Err(error) = state.store.forget_app_secrets(app.id).await {
+                tracing::warn!(app = %app.id, %error, "secrets.left");
+            }
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Deletion::HasActive => {

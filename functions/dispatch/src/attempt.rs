@@ -48,7 +48,7 @@ pub(crate) async fn handle(state: &State, message: &SqsMessage) -> Result<(), Un
     let life = Life { app: due.app, integration: due.integration, generation: stored.generation };
     let until = Due::claim_until(now, integration.timeout());
     // Before the claim: when the key service is away, nobody holds what nobody can send.
-    let ready = state.keeper.render(due.app, integration, now).await?;
+    let ready = state.keeper.render(due.app, &stored, now).await?;
     let claim = match state.store.claim(&due, chance::hex::<8>(), now, until).await? {
         Ok(claim) => claim,
         Err(refused) => return follow(state, &due, refused, now).await,
@@ -121,10 +121,12 @@ async fn fail(
     pause: Option<Pause>,
     now: Timestamp,
 ) -> Result<Result<(), Refused>, Unable> {
+    let turn = state.turns.wait(life).await;
     let effect = match state.store.record_failed(claim, attempt, life, pause, now).await? {
         Ok(effect) => effect,
         Err(refused) => return Ok(Err(refused)),
     };
+    drop(turn);
     match effect {
         Effect::Counted => {}
         Effect::Late => {

@@ -16,6 +16,7 @@ mod render;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -28,18 +29,21 @@ use edge::env::{self, Env, StartError};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use store::{Aws, Error, Fresh, Queue, Store, Vault, integrations::Stored, statistics::Tally};
 
-use crate::attempt::Unable;
+use crate::{attempt::Unable, turns::Turns};
 
-/// A change in the console holds for waiting deliveries after this long at the latest.
-const FRESH: Duration = Duration::from_secs(2);
+/// What an integration is, is read anew by every batch, and within a batch that takes longer than this: a pause and a change
+/// hold at once.
+const FRESH: Duration = Duration::from_millis(250);
+/// Its secrets and signing keys are read anew when its revision changes, and after this long.
+const KEPT: Duration = Duration::from_secs(2);
 /// A delivery of a batch begins when those before it have ended, or when the one before it has had this long: fast
 /// receivers are served one by one, and a kill doubles one delivery at most; slow ones overlap. Most attempts on loopback
-/// take half of it, those over the internet several times as long.
+/// take a quarter of it, those over the internet several times as long.
 ///
-/// The last of ten begins at most 9 × 30 ms = 0.27 s late. With the longest POST of 10 s and four requests around it (a
+/// The last of ten begins at most 9 × 60 ms = 0.54 s late. With the longest POST of 10 s and four requests around it (a
 /// look-up, claim, record, count) of at most 3.5 s each, a batch of the slowest receivers ends after 24.3 s at most, within
 /// the function's 25 s (template.yaml, Dispatch).
-const HEAD_START: Duration = Duration::from_millis(30);
+const HEAD_START: Duration = Duration::from_millis(60);
 
 /// What the function holds between batches.
 #[derive(Clone)]
@@ -51,7 +55,15 @@ pub struct State {
     keeper: render::Keeper,
     tally: Tally,
     notices: notice::Notices,
-    integrations: Fresh<(AppId, IntegrationId), Option<Arc<Stored>>>,
+    turns: Turns,
+    integrations: Integrations,
+}
+
+type Integrations = Fresh<(AppId, IntegrationId), Option<Arc<Stored>>>;
+
+/// Nothing read yet. Not sending is decided by what holds at this moment, never by an old value.
+fn integrations() -> Integrations {
+    Fresh::new(FRESH).never_stale()
 }
 
 impl State {
@@ -69,13 +81,13 @@ impl State {
             keeper: render::Keeper::open(
                 store.clone(),
                 Vault::open(aws, env.required::<String>(env::KMS_KEY_ID)?),
-                FRESH,
+                KEPT,
             ),
             store,
             queue: Queue::open(aws, queue_url),
             client: http::Client::new(env.reach()?),
-            // Not sending is decided by what holds at this moment.
-            integrations: Fresh::new(FRESH).never_stale(),
+            turns: Turns::default(),
+            integrations: integrations(),
         })
     }
 
@@ -85,7 +97,7 @@ impl State {
         Self { notices: notice::Notices::to(listener), ..self }
     }
 
-    /// An integration, at most [`FRESH`] old; `None` when it was deleted.
+    /// An integration, as this batch has read it, at most [`FRESH`] ago; `None` when it was deleted.
     async fn integration(&self, app: AppId, id: IntegrationId, now: Timestamp) -> Result<Option<Arc<Stored>>, Error> {
         let read = async { Ok(self.store.integration(app, id).await?.map(Arc::new)) };
         self.integrations.get((app, id), now, read).await
@@ -99,6 +111,7 @@ impl State {
 
 /// Handles one batch: the answer names the messages that must come back, because we were unable, not the receiver.
 pub async fn handle(state: &State, batch: SqsEvent) -> SqsBatchResponse {
+    let state = &State { integrations: integrations(), ..state.clone() };
     let (mut under_way, mut failed) = (FuturesUnordered::new(), Vec::new());
     for message in batch.records {
         under_way.push(one(state, message));

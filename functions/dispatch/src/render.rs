@@ -18,6 +18,7 @@ use domain::{
 use store::{
     Error, Store, Vault,
     fresh::Fresh,
+    integrations::Stored,
     secrets::{Owner, Sealed},
     signing_keys::SigningKeys,
 };
@@ -32,8 +33,9 @@ pub(crate) struct Keeper {
     held: Fresh<Wanted, Arc<Held>>,
 }
 
-/// Of which integration, and what of it: its secrets, its signing keys.
-type Wanted = (AppId, IntegrationId, bool, bool);
+/// Of which integration, at which revision, and what of it: its secrets, its signing keys. Storing one of them makes another
+/// revision.
+type Wanted = (AppId, IntegrationId, u64, bool, bool);
 
 struct Held {
     secrets: Vec<Sealed>,
@@ -52,12 +54,13 @@ impl Keeper {
     pub(crate) async fn render(
         &self,
         app: AppId,
-        integration: &Integration,
+        stored: &Stored,
         now: Timestamp,
     ) -> Result<Result<Ready, Unfilled>, Error> {
+        let integration = &stored.integration;
         let owner = Owner { app, integration: integration.id };
         let named = integration.secrets();
-        let wanted = (app, integration.id, !named.is_empty(), integration.signing);
+        let wanted = (app, integration.id, stored.revision, !named.is_empty(), integration.signing);
         let mut rendered = Err(Unfilled);
         for _ in 0..2 {
             let held = self.held.get(wanted, now, self.read(owner, wanted)).await?;
@@ -73,7 +76,7 @@ impl Keeper {
         Ok(rendered)
     }
 
-    async fn read(&self, owner: Owner, (_, _, secrets, signing): Wanted) -> Result<Arc<Held>, Error> {
+    async fn read(&self, owner: Owner, (_, _, _, secrets, signing): Wanted) -> Result<Arc<Held>, Error> {
         let secrets = if secrets { self.store.secrets(owner).await? } else { Vec::new() };
         let keys = if signing { self.store.signing_keys(owner).await? } else { SigningKeys::default() };
         Ok(Arc::new(Held { secrets, keys }))

@@ -8,7 +8,7 @@ use domain::{delivery::Due, event::Envelope, id::AppId, integration::Integration
 use crate::{Error, Fresh, Queue, Store};
 
 /// A change in the console holds for new events after this long at the latest.
-const FRESH: Duration = Duration::from_secs(3);
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Takes events in. Cheap to clone.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::{
     error::SdkError,
     operation::transact_write_items::TransactWriteItemsError,
-    types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update},
+    types::{AttributeValue, Delete, Put, TransactWriteItem, Update},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use domain::{
@@ -149,15 +149,18 @@ impl Store {
         }
     }
 
-    /// A member that lets a transaction pass only while the integration exists.
-    pub(crate) fn while_it_exists(&self, owner: Owner) -> Result<TransactWriteItem, Error> {
-        let check = ConditionCheck::builder()
+    /// A member that lets a transaction pass only while the integration exists, and makes another revision of it: whoever
+    /// holds its secrets reads them anew.
+    pub(crate) fn revise(&self, owner: Owner) -> Result<TransactWriteItem, Error> {
+        let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(Key::integration(owner.app, owner.integration).attributes()))
+            .update_expression("SET revision = revision + :one")
             .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":one", number(1))
             .build()
             .map_err(Error::unavailable("TransactWriteItems"))?;
-        Ok(TransactWriteItem::builder().condition_check(check).build())
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// Everything stored for an integration's templates, by name, in one query.
@@ -225,7 +228,7 @@ impl Store {
         let put = put.build().map_err(Error::unavailable("TransactWriteItems"))?;
         let members = [
             TransactWriteItem::builder().put(put).build(),
-            self.while_it_exists(owner)?,
+            self.revise(owner)?,
             self.audit_member(Log::App(owner.app), entry)?,
         ];
         Ok(match self.transact(members).await? {
@@ -282,10 +285,25 @@ impl Store {
         let secrets = self.secrets(owner).await?.into_iter();
         let keys = secrets.map(|sealed| Key::secret(owner.app, owner.integration, &sealed.secret.name));
         for key in keys.chain([Key::signing(owner.app, owner.integration)]) {
-            let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key.attributes()));
-            delete.send().await.map_err(Error::unavailable("DeleteItem"))?;
+            self.erase(&key).await?;
         }
         Ok(())
+    }
+
+    /// The same of an app that is gone: of all its integrations, and its provider with the password.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn forget_app_secrets(&self, app: AppId) -> Result<(), Error> {
+        for stored in self.integrations(app).await? {
+            self.forget_secrets(Owner { app, integration: stored.integration.id }).await?;
+        }
+        self.erase(&Key::provider(app)).await
+    }
+
+    async fn erase(&self, key: &Key) -> Result<(), Error> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key.attributes()));
+        delete.send().await.map(drop).map_err(Error::unavailable("DeleteItem"))
     }
 
     /// Shows a value: once, [`REVEALS_PER_HOUR`] at most, and only when all of that is written down, the row of the audit

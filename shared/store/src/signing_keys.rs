@@ -106,7 +106,7 @@ impl Store {
             put.condition_expression("version = :version").expression_attribute_values(":version", number(version))
         };
         let put = put.build().map_err(Error::unavailable("TransactWriteItems"))?;
-        let owned = if is_first { self.switch_signing_on(owner)? } else { self.while_it_exists(owner)? };
+        let owned = if is_first { self.switch_signing_on(owner)? } else { self.revise(owner)? };
         let members =
             [TransactWriteItem::builder().put(put).build(), owned, self.audit_member(Log::App(owner.app), entry)?];
         Ok(match self.transact(members).await? {
