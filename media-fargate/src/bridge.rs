@@ -320,9 +320,7 @@ impl Bridge {
         let trunk = judge.trunk.report(judge.reception.flow(), judge.reports.round_trip());
         let reports = judge.reports_next;
         judge.reports_next = !reports;
-        if reports
-            && let (Some(sent), Some(leg)) = (self.up.total(now), &mut self.trunk)
-        {
+        if reports && let (Some(sent), Some(leg)) = (self.up.total(now), &mut self.trunk) {
             leg.send_rtcp(&judge.reports.write(sent, &judge.reception, now, since_epoch()));
         }
         if let Some(report) = browser {
