@@ -5,7 +5,7 @@
 //! nothing counts but to leave both sides properly: CANCEL or BYE on the trunk, a word to the widget. [`State`] is what
 //! the three look like together.
 //!
-//! Time is data, too: [`Call::deadline`] says when the call next wants a [`Input::Tick`]; each [`Timer`] is one row of
+//! Time is data, too: [`Call::deadline`] says when the call next wants a [`Input::Tick`]; each `Timer` is one row of
 //! one table. So every call ends, even when nobody ever says anything again.
 
 use std::time::{Duration, Instant};
