@@ -41,7 +41,7 @@ const KEPT: Duration = Duration::from_secs(2);
 /// take a quarter of it, those over the internet several times as long.
 ///
 /// The last of ten begins at most 9 × 60 ms = 0.54 s late. With the longest POST of 10 s and four requests around it (a
-/// look-up, claim, record, count) of at most 3.5 s each, a batch of the slowest receivers ends after 24.3 s at most, within
+/// look-up, claim, record, count) of at most 3.5 s each, a batch of the slowest receivers ends after 24.5 s at most, within
 /// the function's 25 s (template.yaml, Dispatch).
 const HEAD_START: Duration = Duration::from_millis(60);
 

@@ -12,7 +12,7 @@ use crate::{
     Error, Store,
     audit::Log,
     key::{Key, Range},
-    table::{Order, Page, from_row, number, string, to_row},
+    table::{Order, Page, number, string, to_row},
     transaction::text,
 };
 
@@ -128,11 +128,6 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn apps(&self, limit: u8, after: Option<AppId>) -> Result<Page<Summary>, Error> {
-        let after = after.map(|app| app.to_string());
-        let mut rows = self.query(Range::apps(), Order::Oldest, after.as_deref(), i32::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(limit.into());
-        let items = rows.into_iter().map(|row| from_row("an app's summary", row)).collect::<Result<_, _>>()?;
-        Ok(Page { items, has_more })
+        self.page("an app's summary", Range::apps(), Order::Oldest, after, limit).await
     }
 }

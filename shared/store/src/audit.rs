@@ -9,7 +9,7 @@ use domain::{
 use crate::{
     Error, Store,
     key::{Key, Range},
-    table::{Order, Page, from_row, to_row},
+    table::{Order, Page, to_row},
     transaction::Transaction,
 };
 
@@ -64,11 +64,6 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn audit(&self, log: Log, limit: u8, before: Option<AuditId>) -> Result<Page<Entry>, Error> {
-        let before = before.map(|id| id.to_string());
-        let mut rows = self.query(Range::audit(log), Order::Newest, before.as_deref(), i32::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(limit.into());
-        let items = rows.into_iter().map(|row| from_row("a row of the audit log", row)).collect::<Result<_, _>>()?;
-        Ok(Page { items, has_more })
+        self.page("a row of the audit log", Range::audit(log), Order::Newest, before, limit).await
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Store,
     key::{EXPIRES, Key, Range},
-    table::{Order, Page, Row, from_row, number, to_row},
+    table::{Order, Page, Row, number, to_row},
     transaction::text,
 };
 
@@ -176,12 +176,10 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn calls(&self, app: AppId, limit: u8, before: Option<CallId>) -> Result<Page<Call>, Error> {
-        let before = before.map(|id| id.to_string());
-        let mut rows = self.query(Range::calls(app), Order::Newest, before.as_deref(), i32::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(limit.into());
-        let items = rows.into_iter().map(|row| from_row::<Stored>("a call", row).map(|stored| stored.call));
-        Ok(Page { items: items.collect::<Result<_, _>>()?, has_more })
+        Ok(self
+            .page::<Stored>("a call", Range::calls(app), Order::Newest, before, limit)
+            .await?
+            .map(|stored| stored.call))
     }
 }
 

@@ -122,12 +122,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn operators(&self, limit: u8, after: Option<OperatorId>) -> Result<Page<Listed>, Error> {
-        let after = after.map(|id| id.to_string());
-        let mut rows = self.query(Range::operators(), Order::Oldest, after.as_deref(), i32::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(limit.into());
-        let items = rows.into_iter().map(|row| from_row("an operator", row)).collect::<Result<_, _>>()?;
-        Ok(Page { items, has_more })
+        self.page("an operator", Range::operators(), Order::Oldest, after, limit).await
     }
 
     /// Ends an operator's token, unless it is the last one of an admin: of several ended at once, one remains.

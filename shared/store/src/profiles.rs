@@ -15,7 +15,7 @@ use crate::{
     apps::EXISTS,
     audit::Log,
     key::{Key, Range},
-    table::{Order, Page, from_row, number, to_row},
+    table::{Order, Page, number, to_row},
     transaction::{Transaction, text},
 };
 
@@ -72,12 +72,10 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn profiles(&self, app: AppId, limit: u8, after: Option<DestinationId>) -> Result<Page<Profile>, Error> {
-        let after = after.map(|id| id.to_string());
-        let mut rows = self.query(Range::profiles(app), Order::Oldest, after.as_deref(), i32::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(limit.into());
-        let items = rows.into_iter().map(|row| from_row::<Stored>("a profile", row).map(|stored| stored.profile));
-        Ok(Page { items: items.collect::<Result<_, _>>()?, has_more })
+        Ok(self
+            .page::<Stored>("a profile", Range::profiles(app), Order::Oldest, after, limit)
+            .await?
+            .map(|stored| stored.profile))
     }
 
     /// Where a routing key leads, or, without one, who asks for none.

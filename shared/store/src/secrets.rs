@@ -26,10 +26,9 @@ use crate::{
     key::{EXPIRES, Key},
     seal::{Of, Place},
     table::{from_row, number, string, to_row},
+    transaction::{TRIES, wait},
 };
 
-/// Tries when others write the same rows.
-const TRIES: u64 = 20;
 /// The window of [`REVEALS_PER_HOUR`].
 pub const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -123,11 +122,6 @@ pub(crate) fn refused(error: &SdkError<TransactWriteItemsError>) -> Option<Refus
         Some(member) => Some(Refused::Condition(member)),
         None => codes.contains(&Some("TransactionConflict")).then_some(Refused::Conflict),
     }
-}
-
-/// Before another try.
-pub(crate) async fn step_aside(tried: u64) {
-    tokio::time::sleep(Duration::from_millis(3 + tried * 11 % 29)).await;
 }
 
 fn contended() -> Error {
@@ -328,7 +322,7 @@ impl Store {
                 None => return Ok(Reveal::Shown(SecretValue::stored(value))),
                 Some(Refused::Condition(1)) => return Ok(Reveal::TooMany(hour(now).plus(HOUR))),
                 // Somebody was quicker, or stored another value: the row says which.
-                Some(_) => step_aside(tried).await,
+                Some(_) => wait(tried).await,
             }
         }
         Err(contended())

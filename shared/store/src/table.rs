@@ -29,6 +29,12 @@ pub struct Page<T> {
     pub has_more: bool,
 }
 
+impl<T> Page<T> {
+    pub(crate) fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(change).collect(), has_more: self.has_more }
+    }
+}
+
 impl Store {
     /// The table of this name. Opens nothing: the first request does.
     pub fn open(aws: &Aws, table: impl Into<String>) -> Self {
@@ -57,6 +63,24 @@ impl Store {
             .await
             .map_err(Error::unavailable("PutItem"))?;
         Ok(())
+    }
+
+    /// One page of a range: `limit` rows in this order, those after `after` only.
+    pub(crate) async fn page<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        range: Range,
+        order: Order,
+        after: Option<impl ToString>,
+        limit: u8,
+    ) -> Result<Page<T>, Error> {
+        let after = after.map(|after| after.to_string());
+        // One row more tells whether others follow.
+        let mut rows = self.query(range, order, after.as_deref(), i32::from(limit) + 1).await?;
+        let has_more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        let items = rows.into_iter().map(|row| from_row(what, row)).collect::<Result<_, _>>()?;
+        Ok(Page { items, has_more })
     }
 
     /// Reads at most `limit` rows of a range in the order of their sort keys, those after `after` only.
