@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    app::{App, Provider, ProviderDraft, WidgetKey},
+    app::{App, Provider, ProviderDraft, ProviderHealth, WidgetKey},
     field,
     id::AppId,
     operator::Role,
@@ -67,11 +67,14 @@ struct ShownProvider {
     #[serde(flatten)]
     provider: Provider,
     has_password: bool,
+    /// What came of asking it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<ProviderHealth>,
 }
 
-impl From<StoredProvider> for ShownProvider {
-    fn from(stored: StoredProvider) -> Self {
-        Self { has_password: stored.has_password(), provider: stored.provider }
+impl ShownProvider {
+    fn new(stored: StoredProvider, health: Option<ProviderHealth>) -> Self {
+        Self { has_password: stored.has_password(), provider: stored.provider, health }
     }
 }
 
@@ -157,9 +160,12 @@ pub(crate) async fn read_provider(
     Now(now): Now,
     Seen(app): Seen,
 ) -> Result<Response, Problem> {
-    let stored = state.store.stored_provider(app.id).await.map_err(Problem::unavailable)?;
+    let read = tokio::try_join!(state.store.stored_provider(app.id), state.store.provider_health(app.id));
+    let (stored, health) = read.map_err(Problem::unavailable)?;
     let stored = stored.ok_or_else(|| Problem::not_found("provider"))?;
-    Ok(reply::data(StatusCode::OK, now, ShownProvider::from(stored)))
+    // Nobody is asked whether an inactive one is there.
+    let health = health.filter(|_| stored.provider.active);
+    Ok(reply::data(StatusCode::OK, now, ShownProvider::new(stored, health)))
 }
 
 pub(crate) async fn put_provider(
@@ -171,7 +177,7 @@ pub(crate) async fn put_provider(
     let stored = state.store.put_provider(&state.vault, app.id, &provider, &password, &note.granted()).await;
     let stored = stored.map_err(Problem::unavailable)?.ok_or_else(raced)?;
     note.done();
-    Ok(reply::data(StatusCode::OK, note.now, ShownProvider::from(stored)))
+    Ok(reply::data(StatusCode::OK, note.now, ShownProvider::new(stored, None)))
 }
 
 pub(crate) async fn delete_provider(

@@ -136,6 +136,64 @@ pub struct Provider {
     pub active: bool,
 }
 
+/// Why a provider counts as not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderFault {
+    /// Its address cannot be read.
+    AddressUnreadable,
+    /// Its name has no address.
+    NameNotFound,
+    /// The resolver did not answer.
+    ResolverSilent,
+    /// One of its addresses is none to send to.
+    AddressBlocked,
+    /// Nothing answers there.
+    NoAnswer,
+    /// It says itself that it cannot serve (5xx).
+    ServerError,
+}
+
+impl ProviderFault {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AddressUnreadable => "address_unreadable",
+            Self::NameNotFound => "name_not_found",
+            Self::ResolverSilent => "resolver_silent",
+            Self::AddressBlocked => "address_blocked",
+            Self::NoAnswer => "no_answer",
+            Self::ServerError => "server_error",
+        }
+    }
+}
+
+/// What came of asking a provider whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderHealth {
+    /// Whether it answered. One that refuses the question is there to refuse it.
+    pub reachable: bool,
+    /// When it was asked.
+    pub checked_at: Timestamp,
+    /// The SIP status it answered with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sip_status: Option<u16>,
+    /// Milliseconds until it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<u32>,
+    /// Why it counts as not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ProviderFault>,
+}
+
+impl ProviderHealth {
+    /// Whether it says something else than `other`, apart from when and how fast.
+    pub fn differs(&self, other: &Self) -> bool {
+        (self.reachable, self.sip_status, self.reason) != (other.reachable, other.sip_status, other.reason)
+    }
+}
+
 fn default_codecs() -> Vec<Codec> {
     vec![Codec::Pcmu, Codec::Pcma]
 }
@@ -340,6 +398,14 @@ mod tests {
         assert_eq!(headers(&["orderId", "plan"]), Ok(()));
         for wrong in [&["a b"][..], &["__proto__"], &["a"; MAX_KEYS + 1]] {
             assert_eq!(headers(wrong), Err("contextHeaders".to_owned()));
+        }
+    }
+
+    #[test]
+    fn faults_have_one_name() {
+        use ProviderFault::*;
+        for fault in [AddressUnreadable, NameNotFound, ResolverSilent, AddressBlocked, NoAnswer, ServerError] {
+            assert_eq!(serde_json::to_value(fault).expect("a string"), fault.as_str());
         }
     }
 

@@ -99,6 +99,7 @@ impl Store {
         let idle = "(attribute_not_exists(activeIntegrations) OR activeIntegrations <= :none)";
         let values = [(":none", number(0)), (":now", string(entry.at))];
         let transaction = self.transaction().delete(&Key::app_index(app), None, &[])?;
+        let transaction = transaction.delete(&Key::active_provider(app), None, &[])?;
         let condition = format!("{EXISTS} AND {idle}");
         let transaction = transaction.update(&Key::app(app), "SET deletedAt = :now", Some(&condition), &values)?;
         let transaction = transaction.noted(Log::App(app), Some(entry))?.noted(Log::Deployment, Some(entry))?;

@@ -5,6 +5,8 @@
 //! |---|---|---|---|
 //! | app | `APP#{app}` | `APP` | widget, session, console |
 //! | provider | `APP#{app}` | `PROVIDER` | session, console |
+//! | what came of asking it last, and who asks it | `APP#{app}` | `PROVIDERHEALTH` | media, console |
+//! | index of active providers | `PROVIDERS` | `{app}` | media (query) |
 //! | integration | `APP#{app}` | `INTEGRATION#{id}` | ingest (query by prefix), dispatch, console |
 //! | breaker and success rate of an integration | `APP#{app}` | `BREAKER#{id}` | dispatch, console (query by prefix) |
 //! | profile | `APP#{app}` | `PROFILE#{id}` | session, console (query by prefix) |
@@ -69,6 +71,14 @@ impl Key {
 
     pub(crate) fn provider(app: AppId) -> Self {
         Self::new(app_partition(app), "PROVIDER")
+    }
+
+    pub(crate) fn provider_health(app: AppId) -> Self {
+        Self::new(app_partition(app), "PROVIDERHEALTH")
+    }
+
+    pub(crate) fn active_provider(app: AppId) -> Self {
+        Self::new(PROVIDERS.to_owned(), app.to_string())
     }
 
     pub(crate) fn integration(app: AppId, id: IntegrationId) -> Self {
@@ -191,6 +201,10 @@ impl Range {
         Self { pk: APPS.to_owned(), prefix: "" }
     }
 
+    pub(crate) fn active_providers() -> Self {
+        Self { pk: PROVIDERS.to_owned(), prefix: "" }
+    }
+
     pub(crate) fn deliveries(app: AppId, day: Timestamp, shard: u8) -> Self {
         Self { pk: delivery_partition(app, day, shard), prefix: "" }
     }
@@ -224,6 +238,7 @@ const BREAKER: &str = "BREAKER#";
 const INTEGRATION: &str = "INTEGRATION#";
 const OPERATORS: &str = "OPERATORS";
 const PROFILE: &str = "PROFILE#";
+const PROVIDERS: &str = "PROVIDERS";
 const TOKEN_KEYS: &str = "TOKENKEY";
 const TOKEN_SEEDS: &str = "TOKENSEED";
 

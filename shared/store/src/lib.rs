@@ -17,6 +17,7 @@ mod key;
 pub mod limits;
 pub mod operators;
 pub mod profiles;
+pub mod provider_health;
 pub mod providers;
 pub mod provision;
 pub mod queue;

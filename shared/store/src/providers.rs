@@ -14,8 +14,9 @@ use crate::{
     Error, Store, Vault,
     audit::Log,
     key::Key,
+    provider_health::Active,
     seal::{Of, Place},
-    table::{number, to_row},
+    table::{Row, number, to_row},
 };
 
 /// A provider as it is stored.
@@ -116,6 +117,12 @@ impl Store {
             0 => self.transaction().put(row, Some("attribute_not_exists(revision)"), &[])?,
             known => self.transaction().put(row, Some("revision = :revision"), &[(":revision", number(known))])?,
         };
+        // What was known of another address says nothing about this one.
+        let transaction = transaction.delete(&Key::provider_health(app), None, &[])?;
+        let transaction = match provider.active {
+            true => transaction.put(active(app, revision)?, None, &[])?,
+            false => transaction.delete(&Key::active_provider(app), None, &[])?,
+        };
         Ok(transaction.noted(Log::App(app), Some(entry))?.commit().await?.is_ok().then_some(after))
     }
 
@@ -124,8 +131,9 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn seed_provider(&self, app: AppId, provider: &Provider) -> Result<(), Error> {
-        self.put(to_row(&Key::provider(app), &Stored { provider: provider.clone(), revision: 1, password: None })?)
-            .await
+        let stored = Stored { provider: provider.clone(), revision: 1, password: None };
+        self.put(to_row(&Key::provider(app), &stored)?).await?;
+        self.put(active(app, stored.revision)?).await
     }
 
     /// Removes an app's provider, and its password with it. `false`: there was none.
@@ -134,7 +142,14 @@ impl Store {
     /// When the table cannot be reached.
     pub async fn delete_provider(&self, app: AppId, entry: &Entry) -> Result<bool, Error> {
         let transaction = self.transaction().delete(&Key::provider(app), Some("attribute_exists(pk)"), &[])?;
+        let transaction = transaction.delete(&Key::provider_health(app), None, &[])?;
+        let transaction = transaction.delete(&Key::active_provider(app), None, &[])?;
         let transaction = transaction.noted(Log::App(app), Some(entry))?;
         Ok(transaction.commit().await?.is_ok())
     }
+}
+
+/// An active provider's place in the list of those that are asked whether they are there.
+fn active(app: AppId, revision: u64) -> Result<Row, Error> {
+    to_row(&Key::active_provider(app), &Active { app_id: app, revision })
 }

@@ -233,6 +233,37 @@ pub(super) struct Provider {
     active: bool,
     /// Whether a password is stored.
     has_password: bool,
+    /// What came of asking it last whether it is there; absent until it was asked for the first time.
+    #[schema(required = false)]
+    health: ProviderHealth,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ProviderHealth {
+    /// Whether it answered; one that refuses the question is there to refuse it.
+    reachable: bool,
+    checked_at: Timestamp,
+    /// The SIP status it answered with.
+    #[schema(required = false, minimum = 200, maximum = 699)]
+    sip_status: u16,
+    /// Milliseconds until it answered.
+    #[schema(required = false)]
+    rtt_ms: u32,
+    /// Why it counts as not there.
+    #[schema(required = false)]
+    reason: ProviderFault,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(super) enum ProviderFault {
+    AddressUnreadable,
+    NameNotFound,
+    ResolverSilent,
+    AddressBlocked,
+    NoAnswer,
+    ServerError,
 }
 
 #[derive(ToSchema)]
