@@ -64,6 +64,20 @@ vars! {
     MEDIA_PUBLIC_ADDRESSES = "C2C_MEDIA_PUBLIC_ADDRESSES";
     /// Ports for browsers' media, UDP and TCP, such as `20000-24999`; none: as the operating system picks.
     MEDIA_PORTS = "C2C_MEDIA_PORTS";
+    /// Where browsers' requests to the media server come in. Default `0.0.0.0:8080`.
+    MEDIA_LISTEN = "C2C_MEDIA_LISTEN";
+    /// Where other media servers' requests, and those for metrics, come in; only from private addresses. Default
+    /// `0.0.0.0:9090`.
+    MEDIA_PRIVATE_LISTEN = "C2C_MEDIA_PRIVATE_LISTEN";
+    /// Where other media servers find this one on the private network, such as `http://10.0.1.5:9090`. Default: the task's
+    /// address, as ECS knows it.
+    MEDIA_PRIVATE_URL = "C2C_MEDIA_PRIVATE_URL";
+    /// STUN servers (`host:port`, comma-separated) that say the public address when `C2C_MEDIA_PUBLIC_ADDRESSES` does not.
+    MEDIA_STUN_SERVERS = "C2C_MEDIA_STUN_SERVERS";
+    /// How long calls may go on when the media server is told to stop. Default 90; ECS ends a task after 120 at most.
+    MEDIA_DRAIN_SECONDS = "C2C_MEDIA_DRAIN_SECONDS";
+    /// Where a task on ECS learns about itself; set by ECS alone.
+    ECS_METADATA = "ECS_CONTAINER_METADATA_URI_V4";
     /// Set to `true` behind a load balancer: the last address of `X-Forwarded-For`, which it writes, is the client's.
     MEDIA_BALANCED = "C2C_MEDIA_BALANCED";
     /// Where SIP over UDP is received; media of trunks is received on the same address. Default `0.0.0.0:5060`.
