@@ -1,45 +1,111 @@
-//! The media server as a container.
+//! The media server as a container. `media --healthcheck` asks the one that runs beside it whether it serves: the container
+//! holds no other program that could.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
     time::Duration,
 };
 
-use edge::env::Env;
-use media::{DRAIN_FAREWELL, DRAIN_PATIENCE, State};
-use tokio::signal::unix::{SignalKind, signal};
+use edge::env::{self, Env, StartError, Var};
+use http::Request;
+use http_body_util::Full;
+use media::{DRAIN_FAREWELL, State, forward::exchange, serve::serve};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
+/// Where browsers ask, when nothing else is configured.
 const PORT: u16 = 8080;
+/// Where other media servers ask, and who reads metrics.
+const PRIVATE_PORT: u16 = 9090;
 /// Between two lines of metrics.
 const METRICS_EVERY: Duration = Duration::from_secs(60);
+/// How long requests under way may take once no call runs.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    let env = Env::process();
+    if std::env::args().nth(1).as_deref() == Some("--healthcheck") {
+        return if serves(&env).await { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     edge::log::init();
-    let mut terminated = signal(SignalKind::terminate())?;
-    let state = State::open(&Env::process(), &store::Aws::from_process().await).await?;
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
-    tracing::info!(port = PORT, "media.ready");
-    let metrics = tokio::spawn(say_metrics(state.clone()));
+    match run(&env).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("The media server cannot start: {why}.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(env: &Env) -> Result<(), StartError> {
+    // Before anything that takes time: a task that is stopped while it starts ends by the system's own hand.
+    let mut terminated = signal(SignalKind::terminate()).map_err(|why| StartError::Unavailable(why.to_string()))?;
+    let patience = env.optional(env::MEDIA_DRAIN_SECONDS)?.map_or(media::DRAIN_PATIENCE, Duration::from_secs);
+    let public = listen(env, env::MEDIA_LISTEN, PORT).await?;
+    let private = listen(env, env::MEDIA_PRIVATE_LISTEN, PRIVATE_PORT).await?;
+    let (at, private_at) = (address(&public)?, address(&private)?);
+    let state = State::open(env, &store::Aws::from_process().await, private_at).await?;
+
     let stop = CancellationToken::new();
-    let router = media::router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let serving = tokio::spawn(serving.into_future());
-    terminated.recv().await;
+    let serving = [(public, media::router(state.clone())), (private, media::private_router(state.clone()))]
+        .map(|(listener, router)| tokio::spawn(serve(listener, router, stop.clone())));
+    tracing::info!(port = at.port(), private.port = private_at.port(), "media.ready");
+    until(&mut terminated, &state).await;
     // Requests are served to the end: running calls are hung up and restarted by them, new ones are refused.
-    state.calls().drain(DRAIN_PATIENCE, DRAIN_FAREWELL).await;
+    state.calls().drain(patience, DRAIN_FAREWELL).await;
+    println!("{}", state.embedded_metrics());
     stop.cancel();
-    metrics.abort();
-    serving.await??;
+    for server in serving {
+        // A client that takes longer does not keep the process.
+        let _ = timeout(LAST_ANSWERS, server).await;
+    }
+    tracing::info!("media.stopped");
     Ok(())
 }
 
-/// A line a minute on standard output, where CloudWatch finds it.
-async fn say_metrics(state: State) {
+/// Whether the server that has the same configuration answers.
+async fn serves(env: &Env) -> bool {
+    let Ok(mut at) = place(env, env::MEDIA_LISTEN, PORT) else { return false };
+    if at.ip().is_unspecified() {
+        at.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let Ok(request) = Request::get("/healthz").body(Full::default()) else { return false };
+    exchange(at, request).await.is_ok_and(|answer| answer.status().is_success())
+}
+
+fn place(env: &Env, var: Var, port: u16) -> Result<SocketAddr, StartError> {
+    Ok(env.optional(var)?.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
+}
+
+async fn listen(env: &Env, var: Var, port: u16) -> Result<TcpListener, StartError> {
+    let at = place(env, var, port)?;
+    TcpListener::bind(at)
+        .await
+        .map_err(|cause| StartError::Invalid { var, why: format!("{at} cannot be listened at: {cause}") })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|why| StartError::Unavailable(why.to_string()))
+}
+
+/// Until the process is told to stop. Meanwhile, and at that moment, a line of metrics goes to standard output, where
+/// CloudWatch finds it.
+async fn until(terminated: &mut Signal, state: &State) {
     let mut ticks = tokio::time::interval(METRICS_EVERY);
     loop {
-        ticks.tick().await;
+        let stops = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = terminated.recv() => true,
+        };
         println!("{}", state.embedded_metrics());
+        if stops {
+            return;
+        }
     }
 }

@@ -30,6 +30,8 @@ struct Counters {
     hung_up: AtomicU64,
     failed: [AtomicU64; ErrorCode::ALL.len()],
     refused: AtomicU64,
+    /// Of those started and refused, as many as CloudWatch has heard of.
+    told: [AtomicU64; 2],
     /// Offers answered, by [`BOUNDS`], the last for those above all; and their times together in microseconds.
     offers: [AtomicU64; BOUNDS.len() + 1],
     offer_micros: AtomicU64,
@@ -98,19 +100,30 @@ impl Metrics {
     }
 
     /// As CloudWatch reads it out of a log (embedded metric format): how many calls run, which decides how many servers
-    /// there are.
+    /// there are, and how many began and were refused since the last such line.
     pub fn embedded(&self, calls: &Calls, now: Timestamp) -> String {
-        let metrics = json!([{"Name": "ActiveCalls", "Unit": "Count"}, {"Name": "CallsStarted", "Unit": "Count"}]);
-        json!({
+        let since = |told: &AtomicU64, counter: &AtomicU64| {
+            let counted = counter.load(Relaxed);
+            counted - told.swap(counted, Relaxed).min(counted)
+        };
+        let [started, refused] = &self.0.told;
+        let values = [
+            ("ActiveCalls", calls.count() as u64),
+            ("CallsStarted", since(started, &self.0.started)),
+            ("CallsRefused", since(refused, &self.0.refused)),
+        ];
+        let metrics = values.map(|(name, _)| json!({"Name": name, "Unit": "Count"}));
+        let mut line = json!({
             "_aws": {
                 "Timestamp": now.as_millis(),
                 "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": metrics}],
             },
             "message": "media.metrics",
-            "ActiveCalls": calls.count(),
-            "CallsStarted": self.0.started.load(Relaxed),
-        })
-        .to_string()
+        });
+        for (name, value) in values {
+            line[name] = value.into();
+        }
+        line.to_string()
     }
 }
 
@@ -150,10 +163,18 @@ mod tests {
 
     #[test]
     fn the_embedded_line_names_what_it_holds() {
-        let line = Metrics::default().embedded(&Calls::new(10), Timestamp::from_millis(5));
-        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().expect("a list");
-        assert!(metrics.iter().all(|metric| line[metric["Name"].as_str().expect("a name")].is_number()));
-        assert_eq!((line["ActiveCalls"].as_u64(), line["_aws"]["Timestamp"].as_u64()), (Some(0), Some(5)));
+        let (counts, calls) = (Metrics::default(), Calls::new(10));
+        let _place = calls.admit().expect("a place");
+        counts.started(Duration::ZERO);
+        counts.refused();
+        for (started, refused) in [(1, 1), (0, 0)] {
+            let line = counts.embedded(&calls, Timestamp::from_millis(5));
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().expect("a list");
+            assert!(metrics.iter().all(|metric| line[metric["Name"].as_str().expect("a name")].is_number()));
+            let count = |name: &str| line[name].as_u64();
+            assert_eq!((count("ActiveCalls"), line["_aws"]["Timestamp"].as_u64()), (Some(1), Some(5)));
+            assert_eq!((count("CallsStarted"), count("CallsRefused")), (Some(started), Some(refused)));
+        }
     }
 }

@@ -5,23 +5,28 @@
 //!   are learnt). 201, the answer, and `Location: /v1/calls/{callId}`. The contact centre is called once the browser is
 //!   connected; what happens from then on is said on the data channel `control` ([`crate::control`]).
 //! - `DELETE` on it hangs up: 204, also when it is over already. `PATCH` on it with a new offer (`application/sdp`) restarts
-//!   ICE: 200 and the new answer. Both need a token of the call's session; a renewed one will do.
+//!   ICE: 200 and the new answer, 410 when the call is over. Both need a token of the call's session; a renewed one will
+//!   do. Either may reach another server than the one that runs the call, which then passes it on ([`crate::forward`]).
 //!
 //! Refusals are the contract's: 401 for the token, 409 `provider_inactive`, 409 `conflict` when the session has a call
-//! already or another server runs it, 429 over the limits, 503 with `Retry-After` when this server is full or stops.
+//! already, 429 over the limits, 503 with `Retry-After` when this server is full or stops, or when the server that runs the
+//! call cannot be asked: nobody is told that a call is over that may well go on.
 //!
 //! A session has one call at a time. Nothing is opened for a visitor before the token, the limits, the offer and the claim
 //! were in order (security.md, "Media"). The end is reported as the event `evt_` + the call id's 26 characters
 //! ([`domain::id::EventId::of_end`]); a widget that reports it uses the same id.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State as Extract},
     response::{IntoResponse, Response},
-    routing::{any, post},
+    routing::{any, delete, post},
 };
 use domain::{
     app::{Codec, Provider},
@@ -38,7 +43,11 @@ use edge::{
 };
 use http::{HeaderMap, Method, StatusCode, header};
 use store::calls::{Busy, Stored};
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -46,21 +55,27 @@ use crate::{
     bridge::{self, Bridge},
     browser::{AcceptError, MAX_OFFER_BYTES, Offer, OfferError},
     calls::Command,
+    forward::{self, Answer, Owner},
     record::{Recorder, stubbornly},
     sip::{Credential, Invite, Trunk, headers},
 };
 
-const SDP: &str = "application/sdp";
+pub(crate) const SDP: &str = "application/sdp";
 /// How long an offer may take to come in: who sends one keeps a place from others.
-const OFFER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+const OFFER_LIMIT: Duration = Duration::from_secs(5);
 /// How long a refusal waits for what was claimed to be given back.
-const WITHDRAW_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(1);
 /// How long a call may take to answer a new offer.
-const RESTART_LIMIT: std::time::Duration = std::time::Duration::from_secs(3);
+const RESTART_LIMIT: Duration = Duration::from_secs(3);
 
 /// The routes.
 pub(crate) fn routes() -> Router<State> {
     Router::new().route("/v1/calls", post(create).options(preflight)).route("/v1/calls/{call}", any(change))
+}
+
+/// The routes for other media servers.
+pub(crate) fn private_routes() -> Router<State> {
+    Router::new().route("/calls/{call}", delete(forwarded).patch(forwarded))
 }
 
 async fn preflight() -> Response {
@@ -80,16 +95,19 @@ async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
-    let mut place = state.calls.admit().map_err(|refusal| {
+    let refuse = |refusal| {
         state.metrics.refused();
         Problem::new(Kind::Unavailable, format!("No call can begin here: {refusal}. Please try again shortly."))
-    })?;
+    };
+    // Only looked at: whoever has shown no token and no offer takes no place from others.
+    state.calls.admit().map(drop).map_err(refuse)?;
     state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
-    let session = session(&state, bearer?, now).await?;
+    let session = session(&state, &bearer?, now).await?;
     state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let offer = read_offer(request).await?;
     let (profile, (provider, trunk)) = tokio::try_join!(destination(&state, &session), trunk(&state, &session, now))?;
     let codec = codec(&offer, &provider)?;
+    let mut place = state.calls.admit().map_err(refuse)?;
 
     let beginning = async move {
         let id = CallId::mint(now, &chance::bytes());
@@ -127,7 +145,7 @@ async fn create(
 }
 
 /// The session that a token speaks for.
-async fn session(state: &State, bearer: Bearer, now: Timestamp) -> Result<Session, Problem> {
+async fn session(state: &State, bearer: &Bearer, now: Timestamp) -> Result<Session, Problem> {
     let verified = state.verifier.verify(&bearer.0, now).await.map_err(Problem::unavailable)?;
     Ok(verified.map_err(Problem::token_refused)?.session().clone())
 }
@@ -243,48 +261,147 @@ fn withdraw(state: &State, session: &Session, call: Call) -> JoinHandle<()> {
     })
 }
 
+/// What is wanted of a call that runs.
+enum Wish {
+    /// `DELETE`.
+    HangUp,
+    /// `PATCH`: this offer is to be answered.
+    Restart(String),
+}
+
+impl Wish {
+    async fn read(request: Request) -> Result<Self, Problem> {
+        if request.method() == Method::DELETE { Ok(Self::HangUp) } else { read_offer(request).await.map(Self::Restart) }
+    }
+
+    /// What is answered when the call is over.
+    fn late(&self) -> Result<Response, Problem> {
+        match self {
+            Self::HangUp => Ok(StatusCode::NO_CONTENT.into_response()),
+            Self::Restart(_) => Err(Problem::new(Kind::Gone, "This call is over.")),
+        }
+    }
+}
+
 /// `DELETE` and `PATCH`.
 async fn change(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
+    Path(id): Path<String>,
+    bearer: Result<Bearer, Problem>,
+    request: Request,
+) -> Result<Response, Problem> {
+    match *request.method() {
+        Method::OPTIONS => return Ok(preflight().await),
+        Method::DELETE | Method::PATCH => {}
+        _ => return Err(Problem::not_found("address here")),
+    }
+    state.changes.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let bearer = bearer?;
+    let session = session(&state, &bearer, now).await?;
+    let id: CallId = id.parse().map_err(|_| Problem::not_found("call"))?;
+    let wish = Wish::read(request).await?;
+    match here(&state, &session, id, &wish).await? {
+        Some(done) => Ok(done),
+        None => elsewhere(&state, session, &bearer.0, id, wish, now).await,
+    }
+}
+
+/// The same, passed on by a server that looked whose call it is. It counted the request; and from here it goes nowhere.
+async fn forwarded(
     Extract(state): Extract<State>,
     Now(now): Now,
     Path(id): Path<String>,
     bearer: Result<Bearer, Problem>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let method = request.method().clone();
-    match method {
-        Method::OPTIONS => return Ok(preflight().await),
-        Method::DELETE | Method::PATCH => {}
-        _ => return Err(Problem::not_found("address here")),
-    }
-    let session = session(&state, bearer?, now).await?;
+    let session = session(&state, &bearer?, now).await?;
     let id: CallId = id.parse().map_err(|_| Problem::not_found("call"))?;
-    let Some(commands) = state.calls.find(id, session.id) else {
-        return elsewhere(&state, &session, id, &method).await;
-    };
+    let wish = Wish::read(request).await?;
+    here(&state, &session, id, &wish).await?.map_or_else(|| wish.late(), Ok)
+}
+
+/// Asks it of a call of this session that runs here; nothing, when there is none.
+async fn here(state: &State, session: &Session, id: CallId, wish: &Wish) -> Result<Option<Response>, Problem> {
+    let Some(commands) = state.calls.find(id, session.id) else { return Ok(None) };
     let stuck = || Problem::new(Kind::Unavailable, "The call does not answer. Please try again shortly.");
-    if method == Method::DELETE {
-        commands.try_send(Command::HangUp).map_err(|_| stuck())?;
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    let offer = read_offer(request).await?;
     let (answer, answered) = oneshot::channel();
-    commands.try_send(Command::Restart { offer, answer }).map_err(|_| stuck())?;
-    let answered = timeout(RESTART_LIMIT, answered).await.map_err(|_| stuck())?;
-    // A call that ended meanwhile answers nothing.
-    let answer = answered.map_err(|_| Problem::not_found("call"))?.map_err(unanswered)?;
-    Ok(([(header::CONTENT_TYPE, SDP)], answer).into_response())
+    let command = match wish {
+        Wish::HangUp => Command::HangUp,
+        Wish::Restart(offer) => Command::Restart { offer: offer.clone(), answer },
+    };
+    match commands.try_send(command) {
+        Ok(()) => {}
+        // It ended at this very moment.
+        Err(mpsc::error::TrySendError::Closed(_)) => return wish.late().map(Some),
+        Err(mpsc::error::TrySendError::Full(_)) => return Err(stuck()),
+    }
+    if matches!(wish, Wish::HangUp) {
+        return Ok(Some(StatusCode::NO_CONTENT.into_response()));
+    }
+    match timeout(RESTART_LIMIT, answered).await {
+        Ok(Ok(answer)) => Ok(Some(([(header::CONTENT_TYPE, SDP)], answer.map_err(unanswered)?).into_response())),
+        // A call that ended meanwhile answers nothing.
+        Ok(Err(_)) => wish.late().map(Some),
+        Err(_) => Err(stuck()),
+    }
 }
 
 /// A call that does not run here: over, another server's, or nobody's.
-async fn elsewhere(state: &State, session: &Session, id: CallId, method: &Method) -> Result<Response, Problem> {
-    let found = state.store.call(session.app, id).await.map_err(Problem::unavailable)?;
-    match found.filter(|stored| stored.call.session_id == session.id) {
-        None => Err(Problem::not_found("call")),
-        Some(stored) if stored.call.ended_at.is_some() || stored.owner == *state.owner => match *method {
-            Method::DELETE => Ok(StatusCode::NO_CONTENT.into_response()),
-            _ => Err(Problem::new(Kind::Gone, "This call is over.")),
-        },
-        Some(_) => Err(Problem::new(Kind::Conflict, "Another server runs this call.")),
+async fn elsewhere(
+    state: &State,
+    session: Session,
+    token: &str,
+    id: CallId,
+    wish: Wish,
+    now: Timestamp,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::not_found("call");
+    let stored = stored(state, &session, id).await?.ok_or_else(unknown)?;
+    if is_over(&stored, now) || stored.owner == state.owner.to_string() {
+        return wish.late();
     }
+    let (method, offer) = match &wish {
+        Wish::HangUp => (Method::DELETE, ""),
+        Wish::Restart(offer) => (Method::PATCH, offer.as_str()),
+    };
+    let asked = async { forward::forward(&stored.owner.parse::<Owner>()?, method, id, token, offer).await };
+    match asked.await {
+        Ok(Answer::Owner(response)) => Ok(response),
+        Ok(Answer::Gone) => {
+            bury(state, session, id, now).await?;
+            wish.late()
+        }
+        Err(cause) => {
+            tracing::warn!(call = %id, cause, "call.owner_unreached");
+            let message = "The server that runs this call cannot be asked. Please try again shortly.";
+            Err(Problem::new(Kind::Unavailable, message))
+        }
+    }
+}
+
+/// What is kept of a call of this session.
+async fn stored(state: &State, session: &Session, id: CallId) -> Result<Option<Stored>, Problem> {
+    let found = state.store.call(session.app, id).await.map_err(Problem::unavailable)?;
+    Ok(found.filter(|stored| stored.call.session_id == session.id))
+}
+
+fn is_over(stored: &Stored, now: Timestamp) -> bool {
+    stored.call.ended_at.is_some() || stored.call.over_by() < now
+}
+
+/// Writes down that a call ended with the server that ran it, unless that had time to do so itself: the session may call
+/// again, and its integrations hear of the end.
+async fn bury(state: &State, session: Session, id: CallId, now: Timestamp) -> Result<(), Problem> {
+    let left = stored(state, &session, id).await?.filter(|stored| !is_over(stored, now));
+    if let Some(stored) = left {
+        let started = Instant::now().checked_sub(now.since(stored.call.started_at)).unwrap_or_else(Instant::now);
+        let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
+        let recorder = Recorder { store, events, metrics, session, stored, started };
+        // Of a call without notes it is known only that it broke.
+        let (_, none) = mpsc::unbounded_channel();
+        tokio::spawn(recorder.run(none));
+    }
+    Ok(())
 }

@@ -372,7 +372,10 @@ async fn calls_are_limited() {
     let refused = post(&token).await;
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!((kind(refused).await, ready().await), (refusal(503, "unavailable"), 503));
-    let metrics = ask(&house, &client, Method::GET, "/metrics", "", None).await.text().await.expect("text");
+    // The address that browsers know shows no metrics.
+    assert_eq!(ask(&house, &client, Method::GET, "/metrics", "", None).await.status(), 404);
+    let metrics = client.get(format!("{}/metrics", house.local().media_private_url)).send().await.expect("it answers");
+    let metrics = metrics.text().await.expect("text");
     assert!(metrics.contains("c2c_calls_active 2\n") && metrics.contains("c2c_calls_refused_total 1\n"), "{metrics}");
     for call in [&first, &second] {
         assert_eq!(call.ask(&house, Method::DELETE, None).await.status(), 204);

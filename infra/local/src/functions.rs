@@ -1,7 +1,7 @@
 //! The functions, opened as on Lambda: each sees the environment that the template gives it, and no other. This is the
 //! one place where the template's logical ids meet the crates.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use axum::Router;
 use edge::env::{self, Env};
@@ -25,7 +25,7 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Opens them all. `calls`: variables of the media server alone.
+    /// Opens them all. `calls`: variables of the media server alone, which others of its kind would reach at `private`.
     ///
     /// # Errors
     /// When the template gives a function too little, or what it needs does not answer.
@@ -34,6 +34,7 @@ impl Functions {
         provisioned: &Provisioned,
         instead: &BTreeMap<String, String>,
         calls: &BTreeMap<String, String>,
+        private: SocketAddr,
         aws: &Aws,
     ) -> Result<Self, StartError> {
         let names = provisioned.names();
@@ -58,7 +59,7 @@ impl Functions {
             async { ingest::State::open(&ingest, aws).await.map_err(failed("Ingest")) },
             async { dispatch::State::open(&dispatch, aws).await.map_err(failed("Dispatch")) },
             async { console::State::open(&console, aws).await.map_err(failed("Console")) },
-            async { media::State::open(&media, aws).await.map_err(failed("media")) },
+            async { media::State::open(&media, aws, private).await.map_err(failed("media")) },
         )?;
         let http = [
             ("Widget", widget::router(widget)),

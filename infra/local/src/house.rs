@@ -149,6 +149,8 @@ impl House {
         let inbox_port = inbox_listener.as_ref().map(|(port, _)| *port);
         let (media_port, media_listener) = servers::listen_near(0).await.map_err(StartError::Port)?;
         let media_url = format!("http://127.0.0.1:{media_port}");
+        let (_, private_listener) = servers::listen_near(0).await.map_err(StartError::Port)?;
+        let private = private_listener.local_addr().map_err(StartError::Port)?;
 
         let directory = options.state.clone();
         if let Some(path) = &directory {
@@ -173,7 +175,7 @@ impl House {
             instead.entry(variable.0.to_owned()).or_insert(value);
         }
         let (phone, trunk, place) = trunk(&options).await?;
-        let mut functions = Functions::open(&template, &provisioned, &instead, &place.variables(), &aws).await?;
+        let mut functions = Functions::open(&template, &provisioned, &instead, &place.variables(), private, &aws).await?;
 
         let store = Store::open(&aws, provisioned.tables.get("Table").ok_or(StartError::NoTable)?);
         let keeps = directory.as_deref().filter(|_| !options.ephemeral);
@@ -221,6 +223,7 @@ impl House {
         }
 
         behind.serve(media_listener, media::router(functions.media.clone()));
+        behind.serve(private_listener, media::private_router(functions.media.clone()));
         let hosts = Front {
             widget: front::api(&template, "WidgetApi", &functions.http),
             code: front::api(&template, "CodeApi", &functions.http),
@@ -240,6 +243,7 @@ impl House {
             console_origin: origin("console.localhost"),
             console_sign_in_url: format!("{}/sign-in?code={code}", origin("console.localhost")),
             media_url,
+            media_private_url: format!("http://{private}"),
             sip_trunk: trunk.uri,
             operator_token,
             demo,

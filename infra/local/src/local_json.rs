@@ -28,6 +28,8 @@ pub struct LocalJson {
     pub console_sign_in_url: String,
     /// The media server.
     pub media_url: String,
+    /// What the media server shows its own network alone: `/metrics`.
+    pub media_private_url: String,
     /// Where the demo's calls go, as a provider's address.
     pub sip_trunk: String,
     /// An admin's token for the management API.

@@ -4,7 +4,7 @@
 //! and its place among the app's running calls. Claims of a server that died give way by themselves once their call must
 //! be over.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{error::SdkError, types::AttributeValue};
 use domain::{
     call::{Call, RETENTION, over_by},
     id::{AppId, CallId, SessionId},
@@ -120,13 +120,17 @@ impl Store {
         Ok(true)
     }
 
+    /// Takes calls out of an app's running ones. A row that is not there, because the app was deleted, is not made again.
     async fn leave(&self, app: AppId, calls: &[CallId]) -> Result<(), Error> {
         let update = self.client.update_item().table_name(&self.table);
         let update = update.set_key(Some(Key::running_calls(app).attributes()));
+        let update = update.condition_expression("attribute_exists(pk)");
         let update =
             update.update_expression("DELETE callIds :calls").expression_attribute_values(":calls", ids(calls));
-        update.send().await.map_err(Error::unavailable("UpdateItem"))?;
-        Ok(())
+        match update.send().await {
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(()),
+            sent => sent.map(drop).map_err(Error::unavailable("UpdateItem")),
+        }
     }
 
     /// Gives a call's claims back: the session may call again.
