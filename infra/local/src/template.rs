@@ -459,9 +459,9 @@ mod tests {
     #[test]
     fn environments_resolve() {
         let template = template();
-        let refs = ["Table", "DeliveryQueue", "WidgetDomain", "MediaUrl"].map(|id| (id.to_owned(), format!("a-{id}")));
+        let refs = ["Table", "DeliveryQueue", "WidgetDomain"].map(|id| (id.to_owned(), format!("a-{id}")));
         let names = Names { refs: refs.into(), arns: [("SecretKey".to_owned(), "arn:key".to_owned())].into() };
-        let origins = ["C2C_WIDGET_ORIGIN", "C2C_CODE_ORIGIN", "C2C_CONSOLE_ORIGIN"];
+        let origins = ["C2C_WIDGET_ORIGIN", "C2C_CODE_ORIGIN", "C2C_CONSOLE_ORIGIN", "C2C_MEDIA_URL"];
         let instead: BTreeMap<_, _> = origins.map(|name| (name.to_owned(), "http://here".to_owned())).into();
         let session = template.environment(&template.functions["Session"], &names, &instead).expect("resolved");
         for (variable, value) in [
