@@ -26,6 +26,7 @@ pub mod delivery;
 pub mod destination;
 pub mod event;
 pub mod field;
+pub mod hours;
 pub mod id;
 pub mod integration;
 pub mod limit;

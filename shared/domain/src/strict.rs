@@ -6,13 +6,22 @@
 
 /// Implements serde's traits for structs that are read out of objects only.
 macro_rules! objects {
-    ($($name:ty),+) => {$(
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                <$name>::serialize(self, serializer)
+    ($($name:ty),+) => {
+        $(
+            impl serde::Serialize for $name {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    <$name>::serialize(self, serializer)
+                }
             }
-        }
+        )+
 
+        $crate::strict::inputs!($($name),+);
+    };
+}
+
+/// The same for those that are only read.
+macro_rules! inputs {
+    ($($name:ty),+) => {$(
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Object;
@@ -66,7 +75,7 @@ macro_rules! words {
     )+};
 }
 
-pub(crate) use {objects, words};
+pub(crate) use {inputs, objects, words};
 
 #[cfg(test)]
 mod tests {
