@@ -71,6 +71,7 @@ pub(crate) async fn test(
         round: 1,
         first: 1,
         test: true,
+        keep_days: Some(app.retention.deliveries),
     };
     let delivery_id = due.delivery;
     note.write(&state).await?;

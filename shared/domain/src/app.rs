@@ -10,6 +10,7 @@ use crate::{
     context::{MAX_KEYS, is_key},
     field::{self, FieldError},
     id::{AppId, Entropy},
+    retention::Retention,
     secret::{Given, SecretValue},
     strict,
     time::Timestamp,
@@ -51,6 +52,15 @@ pub struct App {
     /// Pages that may frame the widget, as CSP sources; empty: the deployment's default.
     #[serde(default)]
     pub frame_ancestors: Vec<String>,
+    /// Pages that are told of events, each an exact origin; none unless they stand here.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// Whether it has code of its own, which a widget loads beside itself.
+    #[serde(default)]
+    pub custom_code: bool,
+    /// How long what is about its visitors is kept.
+    #[serde(default)]
+    pub retention: Retention,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -69,6 +79,9 @@ impl App {
             name: field::label("name", name, Self::MAX_NAME)?,
             widget_key: WidgetKey::mint(key),
             frame_ancestors: Vec::new(),
+            allowed_origins: Vec::new(),
+            custom_code: false,
+            retention: Retention::default(),
             created_at: now,
         })
     }

@@ -9,7 +9,7 @@ use crate::{
     event::{Envelope, EventName},
     id::{AppId, DeliveryId, EventId, IntegrationId, SessionId},
     integration::Integration,
-    retry,
+    retention, retry,
     time::Timestamp,
 };
 
@@ -52,6 +52,9 @@ pub struct Due {
     /// Whether an operator only tries the integration: one attempt, whatever the integration's status, counted nowhere.
     #[serde(default)]
     pub test: bool,
+    /// Days that its row is kept from acceptance on; none in messages of before: [`RETENTION`].
+    #[serde(default)]
+    pub keep_days: Option<u16>,
 }
 
 fn one() -> u32 {
@@ -61,7 +64,8 @@ fn one() -> u32 {
 impl Serialize for Due {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let version = self.version();
-        let mut message = serializer.serialize_struct("Due", if version == 1 { 7 } else { 10 })?;
+        let fields = if version == 1 { 7 } else { 10 } + usize::from(self.keep_days.is_some());
+        let mut message = serializer.serialize_struct("Due", fields)?;
         message.serialize_field("v", &version)?;
         message.serialize_field("delivery", &self.delivery)?;
         message.serialize_field("app", &self.app)?;
@@ -73,6 +77,10 @@ impl Serialize for Due {
             message.serialize_field("round", &self.round)?;
             message.serialize_field("first", &self.first)?;
             message.serialize_field("test", &self.test)?;
+        }
+        // Who does not know it keeps the row for the time that was the only one then.
+        if let Some(days) = self.keep_days {
+            message.serialize_field("keepDays", &days)?;
         }
         message.end()
     }
@@ -100,6 +108,7 @@ impl Due {
                 round: 1,
                 first: 1,
                 test: false,
+                keep_days: None,
             })
             .collect()
     }
@@ -112,6 +121,11 @@ impl Due {
     /// The message for the attempt after this one.
     pub fn next(&self) -> Self {
         Self { attempt: self.attempt + 1, ..self.clone() }
+    }
+
+    /// When its row is to be forgotten.
+    pub fn kept_until(&self) -> Timestamp {
+        self.keep_days.map_or_else(|| self.accepted_at.plus(RETENTION), |days| retention::until(self.accepted_at, days))
     }
 
     /// Whether it is the first attempt of the event's own round: the one that makes the row.
@@ -420,6 +434,12 @@ mod tests {
         assert_eq!((plain.round, plain.first, plain.test, plain.attempt_in_round()), (1, 1, false, 2));
         assert_eq!(serde_json::to_string(&plain).expect("JSON"), FIRST);
         assert_eq!(serde_json::from_str::<Due>(FIRST).expect("a message"), plain);
+        assert_eq!(plain.kept_until(), plain.accepted_at.plus(RETENTION));
+        let short = Due { keep_days: Some(7), ..plain };
+        let written = serde_json::to_string(&short).expect("JSON");
+        assert!(written.contains(r#""v":1"#), "readers of before need not know: {written}");
+        assert_eq!(serde_json::from_str::<Due>(&written).expect("a message"), short);
+        assert_eq!(short.kept_until().since(short.accepted_at), Duration::from_secs(7 * 24 * 60 * 60));
     }
 
     #[test]

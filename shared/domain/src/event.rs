@@ -11,6 +11,7 @@ use crate::{
     field::FieldError,
     id::{CallId, EventId},
     strict,
+    survey::Filled,
     time::Timestamp,
 };
 
@@ -226,6 +227,17 @@ impl Event {
         Self { id: EventId::of_end(call), name, data, timestamp }
     }
 
+    /// The survey after a call was filled in: what it came to, never what was said.
+    pub fn survey_submitted(call: CallId, filled: &Filled, timestamp: Timestamp) -> Self {
+        let data = [
+            ("rating", filled.rating.into()),
+            ("answerCount", filled.answers.len().into()),
+            ("hasComment", filled.comment.is_some().into()),
+        ];
+        let data = data.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
+        Self { id: EventId::of_survey(call), name: EventName::SurveySubmitted, data, timestamp }
+    }
+
     /// The widget's id for it.
     pub fn id(&self) -> EventId {
         self.id
@@ -374,8 +386,9 @@ mod tests {
             Event::call_ended(call, 61, "remote_hangup", at),
             Event::call_ended(call, u64::MAX, "user_hangup", at),
             Event::call_error(call, "no_answer", "Nobody answered.", at),
+            Event::survey_submitted(call, &Filled { rating: 4.3, answers: Vec::new(), comment: None }, at),
         ] {
-            let body = json!({"id": ID, "name": event.name, "data": event.data, "timestamp": AT});
+            let body = json!({"id": event.id, "name": event.name, "data": event.data, "timestamp": AT});
             assert_eq!(Event::parse(&body), Ok(event));
         }
     }

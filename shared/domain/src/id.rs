@@ -51,6 +51,13 @@ impl Body {
     fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// The same but for these bits of the last character.
+    fn neighbour(mut self, bits: usize) -> Self {
+        let digit = ALPHABET.iter().position(|known| *known == self.0[LENGTH - 1]).unwrap_or(0);
+        self.0[LENGTH - 1] = ALPHABET[(digit ^ bits) & 31];
+        self
+    }
 }
 
 fn write_base32(into: &mut [u8], mut number: u128) {
@@ -143,6 +150,21 @@ impl EventId {
     pub fn of_end(call: CallId) -> Self {
         Self(call.0)
     }
+
+    /// The id of the event that `call` began: differs from the former in the lowest bit.
+    pub fn of_start(call: CallId) -> Self {
+        Self(call.0.neighbour(1))
+    }
+
+    /// The id of the event that the survey after `call` was filled in: differs in the second lowest bit.
+    pub fn of_survey(call: CallId) -> Self {
+        Self(call.0.neighbour(2))
+    }
+
+    /// Every event that is about `call` and nothing else.
+    pub fn about(call: CallId) -> [Self; 3] {
+        [Self::of_start(call), Self::of_end(call), Self::of_survey(call)]
+    }
 }
 
 impl DeliveryId {
@@ -200,13 +222,15 @@ mod tests {
 
     /// As the widget derives it (tests/vectors).
     #[test]
-    fn the_end_of_a_call_has_one_event_id() {
+    fn events_about_a_call_have_ids_made_of_its_own() {
         let vectors = include_str!("../../../tests/vectors/call-events.json");
         let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).expect("JSON");
         assert!(!vectors.is_empty());
         for vector in vectors {
             let call: CallId = vector["call"].as_str().and_then(|call| call.parse().ok()).expect("a call id");
+            assert_eq!(EventId::of_start(call).to_string(), vector["started"]);
             assert_eq!(EventId::of_end(call).to_string(), vector["ended"]);
+            assert_eq!(EventId::of_survey(call).to_string(), vector["surveyed"]);
         }
     }
 

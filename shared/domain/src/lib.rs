@@ -9,6 +9,8 @@
 //! - [`Integration`](integration::Integration): a customer's HTTPS address that receives events;
 //!   [`Destination`](destination::Destination): that address, parsed.
 //! - [`Call`](call::Call): what is kept of a visitor's call. Leg: one of its two sides, the browser's or the trunk's.
+//! - [`Design`](design): how a widget looks and what it says. [`Form`](form::Form): what it asks before a call;
+//!   [`Survey`](survey::Survey): what it asks after one.
 //! - [`Secret`](secret): a value that an integration's [`Template`](template::Template) names and nobody is shown.
 //! - [`Delivery`](delivery::Delivery): one event due at one integration. [`Attempt`](delivery::Attempt): one POST of it.
 //!   [`Outcome`](delivery::Outcome): what came back. [`Verdict`](delivery::Verdict): what follows.
@@ -22,10 +24,14 @@ pub mod audit;
 pub mod breaker;
 pub mod call;
 pub mod context;
+pub mod custom_code;
 pub mod delivery;
+pub mod design;
 pub mod destination;
+pub mod embed;
 pub mod event;
 pub mod field;
+pub mod form;
 pub mod hours;
 pub mod id;
 pub mod integration;
@@ -33,11 +39,13 @@ pub mod limit;
 pub mod operator;
 pub mod profile;
 pub mod reach;
+pub mod retention;
 pub mod retry;
 pub mod secret;
 pub mod session;
 pub mod signature;
 mod strict;
+pub mod survey;
 pub mod template;
 pub mod time;
 pub mod token;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update, builders::UpdateBuilder};
 use domain::{
-    delivery::{Attempt, Due, RETENTION, Refused, Standing, Status, Verdict},
+    delivery::{Attempt, Due, Refused, Standing, Status, Verdict},
     id::{AppId, DeliveryId},
     time::Timestamp,
 };
@@ -240,7 +240,7 @@ fn entered(due: &Due, status: Status, set: &str, then: &str, now: Timestamp) -> 
             .value(":name", string(due.envelope.name))
             .value(":created", string(due.accepted_at))
             .value(":envelope", AttributeValue::S(envelope))
-            .value(":expires", number(due.accepted_at.plus(RETENTION).as_seconds()));
+            .value(":expires", number(due.kept_until().as_seconds()));
         if due.test {
             writing = writing.value(":test", AttributeValue::Bool(true));
         }

@@ -80,6 +80,8 @@ impl Whole {
             round: self.round + 1,
             first: self.next_attempt,
             test: false,
+            // The row is there and has its end.
+            keep_days: None,
         })
     }
 }
