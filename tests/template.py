@@ -1,0 +1,313 @@
+"""What linters miss of template.yaml and the stacks under infra/: who may do what, on which rows, and whether names that
+stand in two places are the same. Prints the matrix of rights; any right that EXPECTED does not list is an error, and any
+that it lists and nobody has. `python tests/template.py`, with PyYAML."""
+
+import copy
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NESTED = {path.name: path for path in sorted((ROOT / "infra").glob("*.yaml"))}
+
+READ, QUERY, ADD = "dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem"
+CHANGE, REMOVE, CHECK = "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"
+WRAP, UNWRAP, SEND = "kms:GenerateDataKey", "kms:Decrypt", "sqs:SendMessage"
+LOG = {("logs:CreateLogStream", "own log"), ("logs:PutLogEvents", "own log")}
+TABLE = {(UNWRAP, "data key, for dynamodb")}
+QUEUE = {(SEND, "DeliveryQueue"), (WRAP, "data key, for sqs"), (UNWRAP, "data key, for sqs")}
+
+
+def rows(actions, *keys):
+    return {(action, key) for action in actions for key in keys}
+
+
+# Function -> what its role allows: actions, and the rows or purposes they are allowed for.
+EXPECTED = {
+    "Widget": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*"),
+    "Session": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*")
+    | rows([QUERY, ADD], "TOKENKEY", "TOKENSEED") | rows([WRAP, UNWRAP], "purpose session-token"),
+    "Ingest": LOG | TABLE | QUEUE | rows([READ, QUERY], "APP#*") | rows([QUERY], "TOKENKEY") | rows([CHANGE], "LIMIT#*"),
+    "Dispatch": LOG | TABLE | QUEUE | rows([READ, QUERY, CHANGE], "APP#*") | rows([READ, CHANGE], "DELIVERY#*")
+    | rows([UNWRAP], "purpose integration-secret")
+    | rows(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "DeliveryQueue"),
+    "Console": LOG | TABLE | QUEUE
+    | rows([READ, QUERY, ADD, CHANGE, REMOVE, CHECK], "APP#*", "APPS") | rows([ADD, REMOVE], "PROVIDERS")
+    | rows([READ, QUERY, CHANGE], "DELIVERY#*") | rows([READ, QUERY], "CALLS#*") | rows([ADD, QUERY], "AUDIT#*")
+    | rows([READ, QUERY, ADD, CHANGE, REMOVE], "OPERATOR#*", "SIGNIN#*", "OPERATORS", "OPERATORS#ADMINS")
+    | rows([WRAP, UNWRAP], "purpose integration-secret") | rows([WRAP], "purpose provider"),
+    "Media": TABLE | QUEUE | rows([READ, QUERY, CHANGE], "APP#*") | rows([READ, ADD, REMOVE], "CALLS#*")
+    | rows([ADD, REMOVE], "SESSION#*") | rows([CHANGE], "LIMIT#*") | rows([QUERY], "TOKENKEY", "PROVIDERS")
+    | rows([UNWRAP], "purpose provider") | rows(["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"], "own cluster"),
+    # The pipe that tells of paused integrations and lost providers.
+    "Notice": TABLE | rows([WRAP, UNWRAP], "data key, for sns") | rows(["sns:Publish"], "Notices")
+    | rows(["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"], "changes of rows"),
+    # What ECS does before the media server runs. AWS ties the first to no resource.
+    "Starter": LOG | {("ecr:GetAuthorizationToken", "*")}
+    | rows(["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], "Repository"),
+}
+# Variables that no deployment sets: they have defaults, or are for one machine alone.
+NOT_DEPLOYED = {
+    "C2C_ALLOW_DESTINATIONS", "C2C_MEDIA_ADDRESSES", "C2C_MEDIA_DRAIN_SECONDS", "C2C_MEDIA_LISTEN", "C2C_MEDIA_PRIVATE_LISTEN",
+    "C2C_MEDIA_PRIVATE_URL", "C2C_MEDIA_PUBLIC_ADDRESSES",
+}
+
+
+class Wrong(Exception):
+    """The template says something that it must not."""
+
+
+def load(text):
+    """YAML with CloudFormation's short forms: `!Ref X` becomes {"Ref": "X"}."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def short(loader, suffix, node):
+        if isinstance(node, yaml.ScalarNode):
+            return {suffix: loader.construct_scalar(node)}
+        if isinstance(node, yaml.SequenceNode):
+            return {suffix: loader.construct_sequence(node, deep=True)}
+        return {suffix: loader.construct_mapping(node, deep=True)}
+
+    Loader.add_multi_constructor("!", short)
+    return yaml.load(text, Loader)
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def resource(who, statement):
+    """What a statement is about, in a word; only a resource of ours will do."""
+    words = {"Table": "table", "SecretKey": "secret key", "DataKey": "data key", "TableStream": "changes of rows"}
+    at = statement["Resource"]
+    if at == "*" and listed(statement["Action"]) == ["ecr:GetAuthorizationToken"]:
+        return "*"
+    if isinstance(at, dict) and str(at.get("Sub", "")).endswith(":task/${Cluster}/*"):
+        return "own cluster"
+    if isinstance(at, dict) and ("GetAtt" in at or "Ref" in at):
+        name = re.sub(r"\.?Arn$", "", at.get("GetAtt") or at["Ref"])
+        if name.endswith("Log"):
+            if name not in (f"{who}Log", "MediaLog"):
+                raise Wrong(f"{who}: {name} is another's log")
+            return "own log"
+        return words.get(name, name)
+    raise Wrong(f"{who}: {at} names no resource of the deployment")
+
+
+def scopes(who, statement):
+    """The rows or purposes that a statement is bound to; the table and the keys are never given as a whole."""
+    where, conditions = resource(who, statement), statement.get("Condition", {})
+    tests = {}
+    for test in conditions.values():
+        for name, value in test.items():
+            tests[name] = [value] if isinstance(value, dict) else listed(value)
+    if where == "table":
+        if list(tests) != ["dynamodb:LeadingKeys"] or set(conditions) - {"ForAllValues:StringLike", "ForAllValues:StringEquals"}:
+            raise Wrong(f"{who}: {statement['Sid']} is not bound to rows")
+        return tests["dynamodb:LeadingKeys"]
+    if where == "secret key":
+        if "StringEquals" not in conditions or list(tests) != ["kms:EncryptionContext:purpose"]:
+            raise Wrong(f"{who}: {statement['Sid']} is not bound to a purpose")
+        return [f"purpose {purpose}" for purpose in tests["kms:EncryptionContext:purpose"]]
+    if where == "data key":
+        if "StringEquals" not in conditions or list(tests) != ["kms:ViaService"]:
+            raise Wrong(f"{who}: {statement['Sid']} is not bound to a service")
+        return [f"data key, for {via['Sub'].split('.')[0]}" for via in tests["kms:ViaService"]]
+    return [where]
+
+
+def rights(templates):
+    """Function -> {(action, scope)}, of the roles in all templates."""
+    found = {}
+    for template in templates:
+        for name, role in template["Resources"].items():
+            if role["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::UserPolicy", "AWS::IAM::User"):
+                raise Wrong(f"{name}: rights stand in roles alone")
+            if role["Type"] != "AWS::IAM::Role":
+                continue
+            who, properties = name.removesuffix("Role"), role["Properties"]
+            if properties.get("ManagedPolicyArns"):
+                raise Wrong(f"{who}: a managed policy says more than is read here")
+            for policy in properties["Policies"]:
+                for statement in policy["PolicyDocument"]["Statement"]:
+                    if statement["Effect"] != "Allow" or set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
+                        raise Wrong(f"{who}: {statement['Sid']} is more than a plain permission")
+                    for action in listed(statement["Action"]):
+                        if "*" in action:
+                            raise Wrong(f"{who}: {action}")
+                        found.setdefault(who, set()).update((action, scope) for scope in scopes(who, statement))
+    return found
+
+
+def check_rights(templates):
+    found = rights(templates)
+    for who in sorted(found.keys() | EXPECTED.keys()):
+        have, should = found.get(who, set()), EXPECTED.get(who, set())
+        for action, scope in sorted(have - should):
+            raise Wrong(f"{who} may {action} ({scope}), which is not expected")
+        for action, scope in sorted(should - have):
+            raise Wrong(f"{who} may not {action} ({scope}), which is expected")
+    return found
+
+
+def check_functions(template):
+    """One role a function, and nothing beside it."""
+    owners = {}
+    for name, function in template["Resources"].items():
+        if function["Type"] == "AWS::Serverless::Function":
+            properties = function["Properties"]
+            if properties["Role"] != {"GetAtt": f"{name}Role.Arn"} or "Policies" in properties:
+                raise Wrong(f"{name} has not a role of its own alone")
+            if function["Metadata"]["BuildMethod"] != "rust-cargolambda":
+                raise Wrong(f"{name} is not built by cargo-lambda")
+            owners[name] = properties["CodeUri"]
+    if len(set(owners.values())) != len(owners) or len(owners) < 5:
+        raise Wrong(f"functions share folders: {owners}")
+
+
+def key_table():
+    """Rows of the table in key.rs: partition key and who reads it."""
+    text = (ROOT / "shared/store/src/key.rs").read_text()
+    public = ["Widget", "Session", "Ingest", "Media"]
+    table = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.removeprefix("//!").strip().strip("|").split(" | ")]
+        if line.startswith("//! |") and len(cells) == 4 and "`" in cells[1]:
+            readers = public if cells[3] == "every public function" else re.findall(r"\w+", re.sub(r"\(.*?\)", "", cells[3]))
+            for key in re.findall(r"`([^`]+)`", cells[1]):
+                table.append((key.split("{")[0], {reader.capitalize() for reader in readers}))
+    code = text.split("#[cfg(test)]")[0]
+    code = "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("//"))
+    # Partition keys as the code makes them: `format!("APP#{app}")`, or a constant. Sort keys are made by other words.
+    made = set(re.findall(r'(?:fn \w+_partition[^}]*?|Self::new\(\s*)format!\("([A-Z]+#)', code))
+    if len(table) < 15 or len(made) < 5:
+        raise Wrong("key.rs is not written as it is read here")
+    for prefix in made:
+        if not any(key.startswith(prefix) for key, _ in table):
+            raise Wrong(f"key.rs makes {prefix} and does not list it")
+    return table
+
+
+def check_keys(found, table):
+    """Leading keys are of rows that key.rs lists; a function may read what it is listed as a reader of, and all of that."""
+    readable = {who: {key for action, key in rights if action in (READ, QUERY)} for who, rights in found.items()}
+    for key in {key for rights in found.values() for action, key in rights if action in (READ, QUERY, ADD, CHANGE, REMOVE, CHECK)}:
+        if not any(matches(key, row) for row, _ in table):
+            raise Wrong(f"key.rs lists no row {key}")
+    for who, keys in readable.items():
+        for key in keys:
+            if not any(matches(key, row) and who in readers for row, readers in table):
+                raise Wrong(f"{who} may read {key}, and key.rs does not list it as a reader")
+    for row, readers in table:
+        for who in readers:
+            # Limits and claims are read by the write that changes them.
+            writes = {key for action, key in found.get(who, ()) if action in (CHANGE, ADD)}
+            if not any(matches(key, row) for key in readable.get(who, set()) | writes):
+                raise Wrong(f"{who} reads {row} (key.rs), and has no right to")
+
+
+def matches(pattern, row):
+    return row == pattern[:-1] or row.startswith(pattern[:-1]) if pattern.endswith("*") else row == pattern
+
+
+def check_variables():
+    """Variables of the templates are ones that the code reads, and the other way round."""
+    known = set(re.findall(r'"(C2C_\w+)"', (ROOT / "shared/edge/src/env.rs").read_text().split("#[cfg(test)]")[0]))
+    deployed = set(re.findall(r"\bC2C_\w+", "".join(text for text in texts().values())))
+    if deployed - known:
+        raise Wrong(f"no code reads {sorted(deployed - known)}")
+    if deployed & NOT_DEPLOYED or known - deployed - NOT_DEPLOYED:
+        raise Wrong(f"set, or left out, against what is expected: {sorted(deployed & NOT_DEPLOYED | known - deployed - NOT_DEPLOYED)}")
+
+
+def check_stacks(template, nested):
+    """Nested stacks are given what they ask for and asked for what they give."""
+    used = re.findall(r"!GetAtt (\w+)\.Outputs\.(\w+)", (ROOT / "template.yaml").read_text())
+    for name, stack in template["Resources"].items():
+        if stack["Type"] != "AWS::CloudFormation::Stack":
+            continue
+        inner = nested[Path(stack["Properties"]["TemplateURL"]).name]
+        given, asked = set(stack["Properties"].get("Parameters", {})), inner.get("Parameters", {})
+        missing = {parameter for parameter, says in asked.items() if "Default" not in says} - given
+        unknown = given - set(asked)
+        outputs = {output for owner, output in used if owner == name} - set(inner.get("Outputs", {}))
+        if missing or unknown or outputs:
+            raise Wrong(f"{name}: not given {missing}, unknown {unknown}, has no output {outputs}")
+
+
+def check_alarms(alarms):
+    """Every alarm has its paragraph in the runbook; every log line that is looked for is one that the code writes."""
+    readme = (ROOT / "README.md").read_text()
+    code = "".join(path.read_text() for folder in ("functions", "media-fargate") for path in (ROOT / folder).glob("**/src/**/*.rs"))
+    for name, resource in alarms["Resources"].items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            if resource["Properties"]["AlarmName"] != {"Sub": "${Name}-" + name} or f"**{name}**" not in readme:
+                raise Wrong(f"{name} is not in the runbook")
+        if resource["Type"] == "AWS::Logs::MetricFilter":
+            for line in re.findall(r'\$\.message = "([^"]+)"', resource["Properties"]["FilterPattern"]):
+                if f'"{line}"' not in code:
+                    raise Wrong(f"{name} looks for {line}, which nobody writes")
+
+
+def texts():
+    return {"template.yaml": (ROOT / "template.yaml").read_text()} | {name: path.read_text() for name, path in NESTED.items()}
+
+
+def show(found):
+    print(" " * 58, *(f"{name:8}" for name in EXPECTED))
+    for action, scope in sorted({right for rights in found.values() for right in rights}):
+        marks = ("x" if (action, scope) in found[name] else "." for name in EXPECTED)
+        print(f"{action + ' ' + scope:58}", *(f"{mark:8}" for mark in marks))
+
+
+def refuses(what, templates, change):
+    """The check finds the fault: what would pass everything is no check."""
+    changed = copy.deepcopy(templates)
+    change(changed)
+    try:
+        check_keys(check_rights(changed), key_table())
+    except Wrong:
+        return
+    raise Wrong(f"{what} would go through")
+
+
+def check_checks(templates):
+    def statement(templates, role, sid):
+        roles = {name: one for template in templates for name, one in template["Resources"].items()}
+        statements = roles[role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        return next(one for one in statements if one["Sid"] == sid)
+
+    refuses("another action", templates, lambda t: statement(t, "WidgetRole", "Apps").update(Action=[READ, ADD]))
+    refuses("all actions", templates, lambda t: statement(t, "WidgetRole", "Apps").update(Action="dynamodb:*"))
+    refuses("all resources", templates, lambda t: statement(t, "IngestRole", "SendDeliveries").update(Resource="*"))
+    refuses("the whole table", templates, lambda t: statement(t, "SessionRole", "Apps").pop("Condition"))
+    refuses("any purpose", templates, lambda t: statement(t, "DispatchRole", "SecretsInClear").pop("Condition"))
+    refuses("another's purpose", templates, lambda t: statement(t, "ConsoleRole", "ProviderPasswords").update(Action=[WRAP, UNWRAP]))
+    refuses("another's rows", templates, lambda t: statement(t, "MediaRole", "Claims")["Condition"].update(
+        {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["*"]}}))
+    refuses("a missing right", templates, lambda t: statement(t, "ConsoleRole", "AuditLog").update(Action=QUERY))
+
+
+def main():
+    loaded = {name: load(text) for name, text in texts().items()}
+    template = loaded.pop("template.yaml")
+    templates = [template, *loaded.values()]
+    try:
+        found = check_rights(templates)
+        show(found)
+        check_functions(template)
+        check_keys(found, key_table())
+        check_variables()
+        check_stacks(template, loaded)
+        check_alarms(loaded["alarms.yaml"])
+        check_checks(templates)
+    except Wrong as wrong:
+        sys.exit(f"template: {wrong}")
+    print(f"{sum(map(len, found.values()))} rights of {len(found)} roles, each expected")
+
+
+main()
