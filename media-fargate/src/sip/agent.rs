@@ -1,13 +1,12 @@
 //! The SIP endpoint of the process: sockets and connections, transactions, and what comes in unasked. It takes no calls:
-//! whoever calls it is refused; requests about calls of ours go to their legs. It listens on UDP alone: over TCP and TLS a
+//! a provider that calls it is refused, strangers are not answered; requests about calls of ours go to their legs. It listens on UDP alone: over TCP and TLS a
 //! provider speaks on the connection that was opened to it (RFC 5923), which stays open for longer than any call.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
-    panic::{self, AssertUnwindSafe},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -15,11 +14,8 @@ use async_trait::async_trait;
 use domain::{app::Transport, reach::Reach};
 use rsipstack::{
     EndpointBuilder, Error,
-    dialog::{
-        DialogId,
-        authenticate::{AuthRetry, Credential as Digest, handle_client_authenticate},
-    },
-    platform::{net::UdpSocket as Datagrams, tls::set_client_connector},
+    dialog::authenticate::{AuthRetry, Credential as Digest, handle_client_authenticate},
+    platform::tls::set_client_connector,
     sip::{
         Auth, Header, HeadersExt, HostWithPort, Method, Param, Request, Response, Scheme, SipMessage, StatusCode,
         StatusCodeKind, Uri, transport::Transport as Wire, typed,
@@ -45,6 +41,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     dialog::{Dialog, Sequence},
+    door::{Door, Guarded, Inspector, LegId, about, lock},
     media::Ports,
     target::{Credential, Hop, Lookup, TargetError, admits},
     tls,
@@ -60,8 +57,11 @@ const CALL_ID_SUFFIX: &str = "click-to-call";
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// A connection without a byte for this long is closed; longer than any call, so that its BYE still comes through.
 const STREAM_IDLE: Duration = Duration::from_secs(2 * 3_600);
-/// Requests taken in per second; more are dropped unread, as a full queue would drop them.
-const REQUESTS_PER_SECOND: u32 = 1_000;
+/// To open a connection that UDP could do without, and how long it is not tried again when that failed.
+const OPTIONAL_CONNECT: Duration = Duration::from_secs(1);
+const NOT_AGAIN_FOR: Duration = Duration::from_secs(600);
+/// Addresses remembered for that at most.
+const MAX_REFUSALS: usize = 1_024;
 /// Requests being answered at once.
 const MAX_ANSWERING: usize = 256;
 /// Requests about one call waiting for its leg.
@@ -140,7 +140,8 @@ impl Agent {
         let contact = SocketAddr::new(config.public, listen.port());
         let sockets = TransportLayer::new_with_domain_resolver(stop.child_token(), Box::new(NoNames));
         sockets.set_stream_idle_timeout(STREAM_IDLE);
-        let guarded = Arc::new(Guarded { socket, budget: Mutex::new((Instant::now(), 0)) });
+        let door = Arc::<Door>::default();
+        let guarded = Arc::new(Guarded::new(socket, door.clone()));
         let udp = UdpConnection::from_socket(guarded, Some(contact), Some(stop.child_token())).await?;
         sockets.add_transport(SipConnection::Udp(udp));
         let t1 = config.t1;
@@ -153,6 +154,7 @@ impl Agent {
             .with_transport_layer(sockets)
             .with_option(option)
             .with_target_locator(Box::new(locator))
+            .with_transport_inspector(Box::new(Inspector(door.clone())))
             .build();
         let incoming = endpoint.incoming_transactions()?;
         let shared = Arc::new(Shared {
@@ -162,8 +164,9 @@ impl Agent {
             dns: config.dns,
             reach: config.reach,
             patience: config.patience,
-            legs: Mutex::default(),
+            door,
             connections: Mutex::default(),
+            no_tcp: Mutex::default(),
             stop: stop.clone(),
         });
         tokio::spawn(serve(endpoint, stop.clone()));
@@ -183,7 +186,26 @@ impl Agent {
 
     /// Calls whose requests it takes in.
     pub fn calls(&self) -> usize {
-        lock(&self.shared.legs).len()
+        self.shared.door.legs()
+    }
+
+    /// The same agent, for who does not want to keep it alive.
+    pub fn downgrade(&self) -> WeakAgent {
+        WeakAgent { shared: Arc::downgrade(&self.shared), running: Arc::downgrade(&self._running) }
+    }
+}
+
+/// An agent as long as others hold it.
+#[derive(Clone)]
+pub struct WeakAgent {
+    shared: Weak<Shared>,
+    running: Weak<DropGuard>,
+}
+
+impl WeakAgent {
+    /// The agent; `None`: it was dropped.
+    pub fn upgrade(&self) -> Option<Agent> {
+        Some(Agent { shared: self.shared.upgrade()?, _running: self.running.upgrade()? })
     }
 }
 
@@ -197,9 +219,6 @@ async fn serve(endpoint: Endpoint, stop: CancellationToken) {
     drop(stopped);
 }
 
-/// Which leg a request is about: the call's id and our tag.
-type LegId = (String, String);
-
 pub(crate) struct Shared {
     endpoint: Arc<rsipstack::transaction::endpoint::EndpointInner>,
     contact: SocketAddr,
@@ -207,14 +226,11 @@ pub(crate) struct Shared {
     pub(crate) dns: Arc<dyn Lookup>,
     pub(crate) reach: Reach,
     pub(crate) patience: Duration,
-    legs: Mutex<HashMap<LegId, mpsc::Sender<Transaction>>>,
+    door: Arc<Door>,
     connections: Mutex<Vec<(Hop, SipConnection)>>,
+    /// Who took no connection though UDP works, and when.
+    no_tcp: Mutex<HashMap<SocketAddr, Instant>>,
     stop: CancellationToken,
-}
-
-/// The lock's value, whoever panicked with it: every update is one insertion or removal.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wire(transport: Transport) -> Wire {
@@ -264,13 +280,14 @@ impl Shared {
     pub(crate) fn register(self: &Arc<Self>, call_id: &str, tag: &str) -> (Registration, mpsc::Receiver<Transaction>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         let id = (call_id.to_owned(), tag.to_owned());
-        lock(&self.legs).insert(id.clone(), sender);
+        self.door.open(id.clone(), sender);
         (Registration { shared: self.clone(), id }, receiver)
     }
 
     /// A client transaction to `hop`, its connection open.
     pub(crate) async fn transaction(&self, request: Request, hop: &Hop) -> Result<Transaction, Unreachable> {
         let key = TransactionKey::from_request(&request, TransactionRole::Client).map_err(|_| Unreachable)?;
+        self.door.meet(hop.address.ip());
         let connection = match hop.transport {
             Transport::Udp => None,
             Transport::Tcp | Transport::Tls => Some(self.connection(hop).await?),
@@ -311,6 +328,36 @@ impl Shared {
         self.endpoint.transport_layer.add_connection(connection.clone());
         lock(&self.connections).push((hop.clone(), connection.clone()));
         Ok(connection)
+    }
+
+    /// Whether somebody whom UDP reaches takes a connection as well. Who does not is not asked again for a while: many
+    /// trunks drop what they do not expect, and every call would wait for that.
+    pub(crate) async fn takes_tcp(&self, hop: &Hop) -> bool {
+        if lock(&self.no_tcp).get(&hop.address).is_some_and(|refused| refused.elapsed() < NOT_AGAIN_FOR) {
+            return false;
+        }
+        let takes = timeout(OPTIONAL_CONNECT, self.connection(hop)).await.is_ok_and(|opened| opened.is_ok());
+        if !takes {
+            self.avoid_tcp(hop);
+        }
+        takes
+    }
+
+    /// A connection to somebody whom UDP reaches is no use for a while.
+    pub(crate) fn avoid_tcp(&self, hop: &Hop) {
+        let mut refusals = lock(&self.no_tcp);
+        if refusals.len() >= MAX_REFUSALS {
+            refusals.retain(|_, refused| refused.elapsed() < NOT_AGAIN_FOR);
+            if refusals.len() >= MAX_REFUSALS {
+                refusals.clear();
+            }
+        }
+        refusals.insert(hop.address, Instant::now());
+    }
+
+    /// The connection to `hop` says nothing: the next request opens another one. Calls that have this one keep it.
+    pub(crate) fn forget_connection(&self, hop: &Hop) {
+        lock(&self.connections).retain(|(known, _)| known != hop);
     }
 
     /// Sends a request and waits for its final response; a challenge is answered once.
@@ -377,7 +424,7 @@ pub(crate) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&self.shared.legs).remove(&self.id);
+        self.shared.door.close(&self.id);
     }
 }
 
@@ -440,8 +487,7 @@ async fn answer_all(shared: Arc<Shared>, mut incoming: TransactionReceiver, stop
 
 async fn answer(shared: &Shared, mut transaction: Transaction) {
     let request = &transaction.original;
-    let within = DialogId::try_from((request, TransactionRole::Server)).ok().filter(|id| !id.local_tag.is_empty());
-    let leg = within.map(|id| lock(&shared.legs).get(&(id.call_id, id.local_tag)).cloned());
+    let leg = about(request).map(|id| shared.door.leg(&id));
     let (status, headers) = match (request.method, leg) {
         (Method::Bye | Method::Invite | Method::Update, Some(Some(leg))) => match leg.try_send(transaction) {
             Ok(()) => return,
@@ -508,71 +554,6 @@ struct NoNames;
 impl DomainResolver for NoNames {
     async fn resolve(&self, _: &SipAddr) -> rsipstack::Result<SipAddr> {
         Err(Error::DnsResolutionError("not asked".into()))
-    }
-}
-
-/// The socket, with what would hurt the stack taken out: more requests than it may have, and messages that its parser
-/// does not survive. The stack reads its only socket in one task: a panic there would end the process's calls.
-struct Guarded {
-    socket: UdpSocket,
-    /// When the current second began, and the requests taken in since.
-    budget: Mutex<(Instant, u32)>,
-}
-
-impl Guarded {
-    fn admits(&self, datagram: &[u8]) -> bool {
-        if datagram.starts_with(b"SIP/2.0 ") {
-            return survives(datagram);
-        }
-        let mut budget = lock(&self.budget);
-        if budget.0.elapsed() >= Duration::from_secs(1) {
-            *budget = (Instant::now(), 0);
-        }
-        budget.1 += 1;
-        let within = budget.1 <= REQUESTS_PER_SECOND;
-        drop(budget);
-        within && survives(datagram)
-    }
-}
-
-/// Whether everything the stack does to a message before it belongs to anybody goes well.
-fn survives(datagram: &[u8]) -> bool {
-    let read = || {
-        let Ok(message) = SipMessage::try_from(datagram) else { return };
-        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-        match SipConnection::update_msg_received(message, nobody, Wire::Udp) {
-            Ok(SipMessage::Request(request)) => {
-                let _ = TransactionKey::from_request(&request, TransactionRole::Server);
-                let _ = DialogId::try_from((&request, TransactionRole::Server));
-            }
-            Ok(SipMessage::Response(response)) => {
-                let _ = TransactionKey::from_response(&response, TransactionRole::Client);
-                let _ = DialogId::try_from((&response, TransactionRole::Client));
-            }
-            Err(_) => {}
-        }
-    };
-    panic::catch_unwind(AssertUnwindSafe(read)).is_ok()
-}
-
-#[async_trait]
-impl Datagrams for Guarded {
-    async fn recv_from(&self, buffer: &mut [u8]) -> rsipstack::Result<(usize, SocketAddr)> {
-        loop {
-            let (length, from) = self.socket.recv_from(buffer).await?;
-            // Empty and white datagrams keep a way through NAT open.
-            if buffer[..length].iter().all(u8::is_ascii_whitespace) || self.admits(&buffer[..length]) {
-                return Ok((length, from));
-            }
-        }
-    }
-
-    async fn send_to(&self, data: &[u8], to: SocketAddr) -> rsipstack::Result<usize> {
-        Ok(self.socket.send_to(data, to).await?)
-    }
-
-    fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
-        Ok(self.socket.local_addr()?)
     }
 }
 

@@ -67,6 +67,12 @@ impl Dialog {
         &self.remote_tag
     }
 
+    /// Whether a request comes from the other end of this dialog: it bears their tag.
+    pub fn is_from_them(&self, request: &Request) -> bool {
+        let tag = request.from_header().and_then(|from| from.tag());
+        matches!(tag, Ok(Some(tag)) if tag.to_string() == self.remote_tag)
+    }
+
     /// Where requests are sent: the first route, or the target.
     pub fn next_hop(&self) -> &Uri {
         self.routes.first().map_or(&self.target, |route| &route.uri)

@@ -132,5 +132,20 @@ mod tests {
             prop_assert!(encoded.len() <= MAX_VALUE);
             prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)));
         }
+
+        /// Whatever a visitor's page says, and whatever the app allows: every line is one of our headers.
+        #[test]
+        fn a_context_is_never_anything_but_headers_of_ours(
+            pairs in prop::collection::vec(("([A-Za-z][A-Za-z0-9_.-]{0,70}|.{0,8})", ".{0,300}"), 0..24),
+            routing_key in prop::option::of(".{0,300}"),
+        ) {
+            let context = Context::sanitise(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))).0;
+            let allowed: Vec<_> = pairs.into_iter().map(|(key, _)| key).collect();
+            let token = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte));
+            for extra in extras(CALL, routing_key.as_deref(), &context, &allowed) {
+                prop_assert!(extra.name().starts_with("X-C2C-") && token(extra.name()), "{}", extra.name());
+                prop_assert!(token(extra.value()) && extra.value().len() <= MAX_VALUE, "{}", extra.value());
+            }
+        }
     }
 }

@@ -118,6 +118,9 @@ impl Inviting {
             _ if state.confirmed.is_some() => {}
             _ => {
                 let silent = made_here(&response);
+                if silent {
+                    self.shared.forget_connection(&self.hop);
+                }
                 let progress = if silent { Progress::Silence } else { Progress::Response(Box::new(response)) };
                 let _ = self.progress.send(progress).await;
             }

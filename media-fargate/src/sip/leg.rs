@@ -85,6 +85,13 @@ pub enum Event {
     Rtcp(Bytes),
 }
 
+impl Event {
+    /// Whether none follows it.
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Bye | Self::Ended | Self::Failed(_))
+    }
+}
+
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -148,6 +155,8 @@ fn keys() -> Vec<Crypto> {
 /// One call.
 pub struct Leg {
     events: mpsc::Receiver<Event>,
+    /// Whether the last event was given out.
+    over: bool,
     holds: mpsc::Sender<bool>,
     /// Ends the call, at the latest when the leg is dropped.
     _ending: DropGuard,
@@ -171,7 +180,20 @@ impl Leg {
         reach: Reach,
     ) -> Self {
         let (lock, buffer, _ending) = (Lock::default(), BytesMut::new(), ended.clone().drop_guard());
-        Self { events, holds, _ending, ended, sockets, reach, media: None, lock, rtcp: None, protection: None, buffer }
+        Self {
+            events,
+            over: false,
+            holds,
+            _ending,
+            ended,
+            sockets,
+            reach,
+            media: None,
+            lock,
+            rtcp: None,
+            protection: None,
+            buffer,
+        }
     }
 
     /// What happens next; `None` after the last event. May be cancelled and called again.
@@ -181,7 +203,13 @@ impl Leg {
                 // Signalling first: it says what packets mean.
                 biased;
                 event = self.events.recv() => {
-                    let event = event?;
+                    let event = match event {
+                        Some(event) => event,
+                        // Its signalling broke.
+                        None if !self.over => Event::Failed(Failure::Lost),
+                        None => return None,
+                    };
+                    self.over = event.is_last();
                     if let Event::Early(media) | Event::Answered(media) | Event::Changed(media) = &event {
                         self.apply(media.clone());
                     }

@@ -3,7 +3,9 @@
 
 pub mod agent;
 pub mod dialog;
+mod door;
 pub mod headers;
+pub mod health;
 pub mod invite;
 pub mod leg;
 pub mod media;

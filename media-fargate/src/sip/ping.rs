@@ -1,24 +1,28 @@
-//! Whether providers are there: an OPTIONS now and then, and what its outcomes add up to.
+//! Whether a provider is there: an OPTIONS, and what its outcome means. [`super::health`] asks again and again.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use domain::{reach::Reach, time::Timestamp};
+use domain::{app::ProviderFault, reach::Reach};
 use rsipstack::sip::{Header, Headers, Method, Param, Request, Scheme, Uri, Version, typed};
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{
     agent::{Agent, Unreachable},
     dialog::Sequence,
-    target::{TargetError, Trunk},
+    target::{Hop, TargetError, Trunk},
 };
 
-/// How often a provider is asked.
-pub const EVERY: Duration = Duration::from_secs(60);
 /// How long one hop may take to answer: four datagrams.
 const DEADLINE: Duration = Duration::from_secs(4);
+
+/// What a provider answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The SIP status.
+    pub status: u16,
+    /// From the question to the answer, the opening of a connection included.
+    pub round_trip: Duration,
+}
 
 /// Why a provider counts as down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,54 +32,26 @@ pub enum Why {
     /// No hop answers.
     Unreachable,
     /// It says itself that it cannot serve (5xx).
-    Status(u16),
+    Serving(Answer),
 }
 
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Why {
+    /// Its name for operators.
+    pub fn fault(self) -> ProviderFault {
         match self {
-            Self::Target(error) => error.fmt(f),
-            Self::Unreachable => Unreachable.fmt(f),
-            Self::Status(status) => write!(f, "the provider answers {status}"),
+            Self::Target(TargetError::Malformed) => ProviderFault::AddressUnreadable,
+            Self::Target(TargetError::NotFound) => ProviderFault::NameNotFound,
+            Self::Target(TargetError::Unresolved) => ProviderFault::ResolverSilent,
+            Self::Target(TargetError::Blocked) => ProviderFault::AddressBlocked,
+            Self::Unreachable => ProviderFault::NoAnswer,
+            Self::Serving(_) => ProviderFault::ServerError,
         }
     }
 }
 
-/// Whether a provider is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// Nobody has asked yet.
-    #[default]
-    Unknown,
-    /// It answers.
-    Up {
-        /// Since when without a break.
-        since: Timestamp,
-    },
-    /// It does not.
-    Down {
-        /// Since when.
-        since: Timestamp,
-        /// Why, as seen last.
-        why: Why,
-    },
-}
-
-impl Health {
-    /// After one more outcome.
-    pub fn after(self, outcome: Result<(), Why>, now: Timestamp) -> Self {
-        match (self, outcome) {
-            (Self::Up { since }, Ok(())) => Self::Up { since },
-            (_, Ok(())) => Self::Up { since: now },
-            (Self::Down { since, .. }, Err(why)) => Self::Down { since, why },
-            (_, Err(why)) => Self::Down { since: now, why },
-        }
-    }
-}
-
-/// What a status says about a provider: who refuses the question is there to refuse it.
-fn judged(status: u16) -> Result<(), Why> {
-    if (500..600).contains(&status) && status != 501 { Err(Why::Status(status)) } else { Ok(()) }
+/// What an answer says about a provider: who refuses the question is there to refuse it.
+fn judged(answer: Answer) -> Result<Answer, Why> {
+    if (500..600).contains(&answer.status) && answer.status != 501 { Err(Why::Serving(answer)) } else { Ok(answer) }
 }
 
 impl Agent {
@@ -83,35 +59,20 @@ impl Agent {
     ///
     /// # Errors
     /// What the last hop failed with.
-    pub async fn ping(&self, trunk: &Trunk) -> Result<(), Why> {
+    pub async fn ping(&self, trunk: &Trunk) -> Result<Answer, Why> {
         let shared = &self.shared;
         let mut draw = |below: u32| u32::from_be_bytes(edge::chance::bytes()) % below.max(1);
         let reach: &Reach = &shared.reach;
         let hops = trunk.hops(shared.dns.as_ref(), reach, &mut draw).await.map_err(Why::Target)?;
         let mut outcome = Err(Why::Unreachable);
         for hop in hops {
-            let host = trunk.host().map_err(Why::Target)?;
-            let uri = Uri { scheme: Some(Scheme::Sip), host_with_port: host, ..Uri::default() };
-            let from = typed::From::from(trunk.from().map_err(Why::Target)?);
-            let via = shared.via(hop.transport).map_err(|_| Why::Unreachable)?;
-            let to = typed::To { display_name: None, uri: uri.clone(), params: Vec::<Param>::new() };
-            let headers = Headers::from(vec![
-                via.into(),
-                Header::MaxForwards(70.into()),
-                from.with_tag(rsipstack::transaction::make_tag()).into(),
-                to.into(),
-                Header::CallId(shared.call_id().into()),
-                typed::CSeq { seq: 1, method: Method::Options }.into(),
-                shared.contact(hop.transport),
-                shared.user_agent(),
-                Header::Accept("application/sdp".into()),
-                Header::ContentLength(0.into()),
-            ]);
-            let request = Request { method: Method::Options, uri, version: Version::V2, headers, body: Vec::new() };
-            let sequence = Sequence::after(1);
+            let request = self.question(trunk, &hop)?;
+            let (asked_at, sequence) = (Instant::now(), Sequence::after(1));
             let asked = shared.ask(request, &hop, trunk.credential.as_ref(), &sequence);
             outcome = match timeout(DEADLINE, asked).await {
-                Ok(Ok(response)) => judged(response.status_code.code()),
+                Ok(Ok(response)) => {
+                    judged(Answer { status: response.status_code.code(), round_trip: asked_at.elapsed() })
+                }
                 Ok(Err(Unreachable)) | Err(_) => Err(Why::Unreachable),
             };
             if outcome.is_ok() {
@@ -120,33 +81,28 @@ impl Agent {
         }
         outcome
     }
-}
 
-/// Asks a provider again and again for as long as anybody listens; `clock` tells the time.
-pub fn watch(
-    agent: Agent,
-    trunk: Trunk,
-    every: Duration,
-    clock: impl Fn() -> Timestamp + Send + 'static,
-) -> watch::Receiver<Health> {
-    let (health, watched) = watch::channel(Health::default());
-    tokio::spawn(async move {
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = health.closed() => return,
-            }
-            let outcome = agent.ping(&trunk).await;
-            let now = clock();
-            health.send_if_modified(|health| {
-                let before = std::mem::replace(health, health.after(outcome, now));
-                before != *health
-            });
-        }
-    });
-    watched
+    fn question(&self, trunk: &Trunk, hop: &Hop) -> Result<Request, Why> {
+        let shared = &self.shared;
+        let host = trunk.host().map_err(Why::Target)?;
+        let uri = Uri { scheme: Some(Scheme::Sip), host_with_port: host, ..Uri::default() };
+        let from = typed::From::from(trunk.from().map_err(Why::Target)?);
+        let via = shared.via(hop.transport).map_err(|_| Why::Unreachable)?;
+        let to = typed::To { display_name: None, uri: uri.clone(), params: Vec::<Param>::new() };
+        let headers = Headers::from(vec![
+            via.into(),
+            Header::MaxForwards(70.into()),
+            from.with_tag(rsipstack::transaction::make_tag()).into(),
+            to.into(),
+            Header::CallId(shared.call_id().into()),
+            typed::CSeq { seq: 1, method: Method::Options }.into(),
+            shared.contact(hop.transport),
+            shared.user_agent(),
+            Header::Accept("application/sdp".into()),
+            Header::ContentLength(0.into()),
+        ]);
+        Ok(Request { method: Method::Options, uri, version: Version::V2, headers, body: Vec::new() })
+    }
 }
 
 #[cfg(test)]
@@ -154,31 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_add_up() {
-        let at = Timestamp::from_millis;
-        let (busy, gone) = (Why::Status(503), Why::Unreachable);
-        let mut health = Health::default();
-        for (outcome, now, expected) in [
-            (Err(gone), 1, Health::Down { since: at(1), why: gone }),
-            (Err(busy), 2, Health::Down { since: at(1), why: busy }),
-            (Ok(()), 3, Health::Up { since: at(3) }),
-            (Ok(()), 4, Health::Up { since: at(3) }),
-            (Err(gone), 5, Health::Down { since: at(5), why: gone }),
-        ] {
-            health = health.after(outcome, at(now));
-            assert_eq!(health, expected, "{now}");
-        }
-        assert_eq!(Health::Unknown.after(Ok(()), at(9)), Health::Up { since: at(9) });
-    }
-
-    #[test]
     fn who_refuses_is_there() {
+        let answer = |status| Answer { status, round_trip: Duration::ZERO };
         for status in [200, 401, 403, 404, 405, 501, 603] {
-            assert_eq!(judged(status), Ok(()), "{status}");
+            assert_eq!(judged(answer(status)), Ok(answer(status)), "{status}");
         }
         for status in [500, 502, 503, 504] {
-            assert_eq!(judged(status), Err(Why::Status(status)), "{status}");
+            assert_eq!(judged(answer(status)), Err(Why::Serving(answer(status))), "{status}");
         }
-        assert_eq!(Why::Status(503).to_string(), "the provider answers 503");
     }
 }

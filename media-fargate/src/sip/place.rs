@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::app::Transport;
 use rsipstack::{
     sip::{Header, Headers, Method, Request, Response, StatusCode, StatusCodeKind, Uri, Version, typed},
     transaction::Transaction,
@@ -22,6 +23,11 @@ use super::{
     target::Hop,
     timer::{self, Expires, SessionTimer},
 };
+
+/// Bytes of a request over UDP at most: what surely fits into one packet (RFC 3261, section 18.1.1).
+const MAX_DATAGRAM: usize = 1_300;
+/// Bytes that the answer to a challenge adds, about.
+const CREDENTIALS: usize = 400;
 
 /// What became of one hop.
 enum Attempt {
@@ -65,18 +71,42 @@ impl Signalling {
                 return Attempt::Over(Event::Failed(error.into()));
             }
         };
+        let hops = self.roomy(&shared, hops, &uri, &from);
         let mut outcome = Attempt::Next(Event::Failed(Failure::Unreachable(Unreachable)));
         let last = hops.len().saturating_sub(1);
         for (index, hop) in hops.into_iter().enumerate() {
             if self.ending.is_cancelled() {
                 return Attempt::Over(Event::Ended);
             }
-            outcome = self.attempt(&shared, hop, uri.clone(), from.clone(), index == last).await;
-            if !matches!(outcome, Attempt::Next(_)) {
-                break;
+            let optional = hop.transport != self.invite.trunk.transport();
+            if optional && !shared.takes_tcp(&hop).await {
+                continue;
+            }
+            outcome = self.attempt(&shared, hop.clone(), uri.clone(), from.clone(), index == last).await;
+            match outcome {
+                Attempt::Next(Event::Failed(_)) if optional => shared.avoid_tcp(&hop),
+                Attempt::Next(_) => {}
+                Attempt::Confirmed(_) | Attempt::Over(_) => break,
             }
         }
         outcome
+    }
+
+    /// The hops, before each one over UDP the same over TCP when the request is too long for a datagram (RFC 3261, section
+    /// 18.1.1). Who does not take that gets it over UDP all the same.
+    fn roomy(&self, shared: &Shared, hops: Vec<Hop>, uri: &Uri, from: &Uri) -> Vec<Hop> {
+        let challenged = if self.invite.trunk.credential.is_some() { CREDENTIALS } else { 0 };
+        let too_long = |hop: &Hop| {
+            let from = typed::From::from(from.clone()).with_tag(rsipstack::transaction::make_tag());
+            let request = self.request(shared, hop, uri.clone(), from, &shared.call_id());
+            hop.transport == Transport::Udp
+                && request.is_ok_and(|request| request.to_string().len() + challenged > MAX_DATAGRAM)
+        };
+        let with_tcp = |hop: Hop| {
+            let tcp = too_long(&hop).then(|| Hop { transport: Transport::Tcp, ..hop.clone() });
+            tcp.into_iter().chain([hop])
+        };
+        hops.into_iter().flat_map(with_tcp).collect()
     }
 
     async fn attempt(&mut self, shared: &Arc<Shared>, hop: Hop, uri: Uri, from: Uri, last: bool) -> Attempt {
@@ -105,6 +135,7 @@ impl Signalling {
             sequence,
             registration,
             incoming,
+            goodbye: Goodbye::default(),
             early: Vec::new(),
             alerted: false,
             tried: false,
@@ -121,7 +152,11 @@ impl Signalling {
                 Some(_) = self.holds.recv() => continue,
                 // Requests before the answer: there is no session yet that they could change or end.
                 Some(early) = call.incoming.recv() => {
-                    refuse_early(early);
+                    match early.original.method {
+                        // It overtook the answer, which it is to end.
+                        Method::Bye => call.goodbye = Goodbye(Some(early)),
+                        _ => refuse_early(early),
+                    }
                     continue;
                 }
             };
@@ -263,6 +298,7 @@ impl Signalling {
             dialog: Arc::new(dialog),
             _registration: call.registration,
             incoming: call.incoming,
+            goodbye: call.goodbye,
             local: self.local.clone(),
             far_held: !media.direction.sends(),
             media,
@@ -290,6 +326,7 @@ struct Calling {
     sequence: Sequence,
     registration: Registration,
     incoming: mpsc::Receiver<Transaction>,
+    goodbye: Goodbye,
     /// Descriptions before the answer, by branch.
     early: Vec<(String, Media)>,
     /// Whether somebody was called (180 and above).
@@ -303,6 +340,26 @@ impl Calling {
         if let Some(dialog) = Dialog::new(&self.request, response, &self.sequence) {
             self.early.retain(|(tag, _)| tag != dialog.remote_tag());
             self.early.push((dialog.remote_tag().to_owned(), media));
+        }
+    }
+}
+
+/// A BYE that waits for the session it is to end. Dropped, it is told that there is none.
+#[derive(Default)]
+pub(super) struct Goodbye(Option<Transaction>);
+
+impl Goodbye {
+    /// The BYE, if there is one.
+    pub(super) fn take(&mut self) -> Option<Transaction> {
+        self.0.take()
+    }
+}
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and with it all sessions.
+        if let Some(early) = self.take().filter(|_| tokio::runtime::Handle::try_current().is_ok()) {
+            refuse_early(early);
         }
     }
 }

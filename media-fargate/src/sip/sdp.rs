@@ -747,6 +747,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(50_000))]
+
         #[test]
         fn damaged_descriptions_never_panic(bytes in damaged()) {
             if let Ok(description) = Description::parse(&bytes) {
@@ -758,7 +760,9 @@ mod tests {
                 }
             }
         }
+    }
 
+    proptest! {
         #[test]
         fn what_we_offer_we_can_read(pcmu: bool, pcma: bool, version: u64, port in 1u16..) {
             let codecs: Vec<_> = [(pcmu, Codec::Pcmu), (pcma, Codec::Pcma), (true, Codec::Opus)]

@@ -17,6 +17,7 @@ use super::{
     agent::{ALLOW, Registration, SUPPORTED, Shared, Unreachable},
     dialog::Dialog,
     leg::{Event, FAREWELL, Failure},
+    place::Goodbye,
     sdp::{Description, Direction, Local, Media},
     target::{Hop, Trunk},
     timer::{self, Due, Expires, SessionTimer},
@@ -47,6 +48,8 @@ pub(super) struct Session {
     pub(super) dialog: Arc<Dialog>,
     pub(super) _registration: Registration,
     pub(super) incoming: mpsc::Receiver<Transaction>,
+    /// A BYE that was there before the answer.
+    pub(super) goodbye: Goodbye,
     pub(super) local: Local,
     pub(super) media: Media,
     /// Whether the far side no longer listens.
@@ -75,6 +78,11 @@ impl Session {
         let (inside, mut insides) = mpsc::channel(8);
         if events.send(Event::Answered(self.media.clone())).await.is_err() {
             return self.hang_up().await;
+        }
+        if let Some(goodbye) = self.goodbye.take()
+            && let Some(ended) = self.asked(goodbye, events, &inside).await
+        {
+            return ended;
         }
         loop {
             let due = self.timer.as_ref().map(SessionTimer::next);
@@ -266,6 +274,11 @@ impl Session {
         events: &mpsc::Sender<Event>,
         inside: &mpsc::Sender<Inside>,
     ) -> Option<Event> {
+        // Another branch of the same call is none of this session's business.
+        if !self.dialog.is_from_them(&transaction.original) {
+            let _ = transaction.reply(StatusCode::CallTransactionDoesNotExist).await;
+            return None;
+        }
         let number = transaction.original.cseq_header().and_then(|cseq| cseq.seq()).unwrap_or_default();
         if number <= self.last_number {
             let _ = transaction.reply(StatusCode::ServerInternalError).await;

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    app::Transport,
+    app::{Provider, Transport},
     reach::{Reach, is_public},
 };
 use hickory_resolver::{TokioResolver, net::NetError, proto::rr::RData};
@@ -135,6 +135,17 @@ fn answered<T>(answer: Result<T, NetError>) -> Result<Option<T>, TargetError> {
 }
 
 impl Trunk {
+    /// An app's provider, and what it asks callers for.
+    pub fn of(provider: &Provider, credential: Option<Credential>) -> Self {
+        Self {
+            uri: provider.uri.clone(),
+            transport: provider.transport,
+            caller_id: provider.caller_id.clone(),
+            credential,
+            protected: provider.srtp,
+        }
+    }
+
     fn address(&self) -> Result<Uri, TargetError> {
         Uri::try_from(self.uri.as_str()).map_err(|_| TargetError::Malformed)
     }

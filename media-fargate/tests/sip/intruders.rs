@@ -4,13 +4,22 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::{support::agent, torture};
+use crate::{
+    support::{agent, trunk},
+    torture,
+};
 
+/// Somebody whom the agent sent a request to once, and who now asks it things.
 struct Stranger(UdpSocket, SocketAddr);
 
 impl Stranger {
     async fn of(agent: &media::sip::Agent) -> Self {
-        Self(UdpSocket::bind("127.0.0.1:0").await.expect("a socket"), agent.address())
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let (agent, asked) = (agent.clone(), trunk(&format!("sip:{}", socket.local_addr().expect("bound"))));
+        let address = agent.address();
+        tokio::spawn(async move { agent.ping(&asked).await });
+        socket.recv_from(&mut [0; 4_096]).await.expect("a question");
+        Self(socket, address)
     }
 
     async fn send(&self, message: &[u8]) {
@@ -47,8 +56,36 @@ impl Stranger {
     }
 }
 
+const METHODS: [&str; 11] =
+    ["OPTIONS", "INVITE", "ACK", "BYE", "CANCEL", "REFER", "REGISTER", "MESSAGE", "UPDATE", "SUBSCRIBE", "PUBLISH"];
+
 #[tokio::test]
-async fn strangers_are_refused() {
+async fn strangers_are_not_answered() {
+    let agent = agent().await;
+    let peer = Stranger::of(&agent).await;
+    let stranger = Stranger(UdpSocket::bind("127.0.0.2:0").await.expect("a socket"), agent.address());
+    let port = stranger.0.local_addr().expect("bound").port();
+    for (number, method) in METHODS.into_iter().enumerate() {
+        for to in ["", ";tag=none"] {
+            let message = format!(
+                "{method} sip:c2c@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.2:{port};branch=z9hG4bK{number}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:stranger@127.0.0.2>;tag=s\r\nTo: <sip:c2c@127.0.0.1>{to}\r\n\
+                 Call-ID: {number}{to}@stranger\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+            );
+            stranger.send(message.as_bytes()).await;
+        }
+    }
+    stranger.send(b"\r\n\r\n").await;
+    // Everything before this was handled when it is answered.
+    let answer = peer.ask("OPTIONS", "barrier", "").await;
+    assert!(answer.is_some_and(|answer| answer.starts_with("SIP/2.0 200")));
+    let heard = stranger.0.try_recv_from(&mut [0; 64]);
+    assert!(heard.is_err(), "no answer: {heard:?}");
+    assert_eq!(agent.calls(), 0);
+}
+
+#[tokio::test]
+async fn providers_that_call_us_are_refused() {
     let agent = agent().await;
     let stranger = Stranger::of(&agent).await;
     for (method, extra, status) in [

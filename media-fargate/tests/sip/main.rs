@@ -1,9 +1,13 @@
 //! The trunk against real peers over loopback: sipp plays a provider, one scenario per outcome.
 
+mod attacks;
 mod baresip;
 mod calls;
+mod far;
 mod faults;
+mod health;
 mod intruders;
+mod large;
 mod pings;
 mod sessions;
 mod sipp;

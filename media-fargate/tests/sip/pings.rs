@@ -1,18 +1,6 @@
 //! Whether a provider is there.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
-
-use domain::time::Timestamp;
-use media::sip::{
-    Credential, Trunk,
-    ping::{Health, Why, watch},
-};
+use media::sip::{Credential, Trunk, ping::Why};
 
 use crate::{
     sipp::{Sipp, Step::*, free_port},
@@ -22,9 +10,14 @@ use crate::{
 #[tokio::test]
 async fn a_provider_that_answers_is_up() {
     let agent = agent().await;
-    for (line, outcome) in [("200 OK", Ok(())), ("404 Not Found", Ok(())), ("503 Out", Err(Why::Status(503)))] {
+    for (line, status, up) in [("200 OK", 200, true), ("404 Not Found", 404, true), ("503 Out", 503, false)] {
         let far = Sipp::play(&[Begin("OPTIONS", &[("From", "sip:shop@127.0.0.1")]), Answer(line, "a", "", None)]);
-        assert_eq!(agent.ping(&trunk(&far.uri())).await, outcome, "{line}");
+        let outcome = agent.ping(&trunk(&far.uri())).await;
+        assert_eq!(outcome.is_ok(), up, "{line}");
+        assert!(
+            matches!(outcome, Ok(answer) | Err(Why::Serving(answer)) if answer.status == status && !answer.round_trip.is_zero()),
+            "{outcome:?}"
+        );
         far.played().await;
     }
     let gone = trunk(&format!("sip:127.0.0.1:{}", free_port()));
@@ -32,24 +25,15 @@ async fn a_provider_that_answers_is_up() {
 }
 
 #[tokio::test]
-async fn its_health_is_watched() {
+async fn a_challenge_is_answered() {
     let far = Sipp::play(&[
         Begin("OPTIONS", &[]),
         Answer("401 Unauthorized", "a", "WWW-Authenticate: Digest realm=\"far\", nonce=\"n\"\n", None),
         Begin("OPTIONS", &[("Authorization", "joe")]),
-        // It answers this one question, and then no more.
         Answer("200 OK", "a", "", None),
     ]);
     let credential = Some(Credential { username: "joe".into(), password: "secret".to_owned().into() });
-    let now = Arc::new(AtomicI64::new(0));
-    let clock = move || Timestamp::from_millis(now.fetch_add(1, Ordering::Relaxed));
-    let asked = Trunk { credential, ..trunk(&far.uri()) };
-    let mut health = watch(agent().await, asked, Duration::from_millis(300), clock);
-    let mut seen = Vec::new();
-    while seen.len() < 2 {
-        tokio::time::timeout(Duration::from_secs(10), health.changed()).await.expect("in time").expect("watched");
-        seen.push(*health.borrow_and_update());
-    }
-    assert!(matches!(seen[0], Health::Up { .. }), "{seen:?}");
-    assert!(matches!(seen[1], Health::Down { why: Why::Unreachable, .. }), "{seen:?}");
+    let answer = agent().await.ping(&Trunk { credential, ..trunk(&far.uri()) }).await;
+    assert!(matches!(answer, Ok(answer) if answer.status == 200), "{answer:?}");
+    far.played().await;
 }

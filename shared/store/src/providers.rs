@@ -133,7 +133,10 @@ impl Store {
     pub async fn seed_provider(&self, app: AppId, provider: &Provider) -> Result<(), Error> {
         let stored = Stored { provider: provider.clone(), revision: 1, password: None };
         self.put(to_row(&Key::provider(app), &stored)?).await?;
-        self.put(active(app, stored.revision)?).await
+        if provider.active {
+            self.put(active(app, stored.revision)?).await?;
+        }
+        Ok(())
     }
 
     /// Removes an app's provider, and its password with it. `false`: there was none.

@@ -1,0 +1,361 @@
+//! Far sides that do what no standard says. A call may fail by it, but it ends, alone, and in time.
+
+use std::time::Duration;
+
+use domain::app::Transport;
+use media::sip::{Event, Failure, Trunk, agent::Unreachable, sdp::SdpError};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::{
+    expect,
+    far::{Far, PATIENCE, header, response, speech},
+    support::{agent, config, invite, next, over, trunk},
+    torture,
+};
+
+#[tokio::test]
+async fn rubbish_is_passed_over() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, far.trunk()).await;
+    let (asked, from) = far.take("INVITE").await;
+    let ringing = response(&asked, "180 Ringing", "a", &far.contact(), "");
+    let long = format!("X-Long: {}\r\n", "x".repeat(30_000));
+    let many = "X-Many: y\r\n".repeat(4_000);
+    for rubbish in [
+        String::new(),
+        "\0".repeat(100),
+        "SIP/2.0 200 OK\r\n\r\n".to_owned(),
+        "SIP/2.0 200".to_owned(),
+        ringing.replace("180 Ringing", "99 Low"),
+        ringing.replace("180 Ringing", "1800 High"),
+        ringing.replace("180 Ringing", "-1 Less"),
+        ringing.replace("180 Ringing", "999999999999 More"),
+        ringing.replace("SIP/2.0 180", "SIP/3.0 180"),
+        ringing.replace("SIP/2.0 180", "HTTP/1.1 180"),
+        ringing.replace("CSeq:", "CSeq: x"),
+        ringing.replace("CSeq:", "X-CSeq:"),
+        ringing.replace("INVITE\r\n", "\u{0}\r\n"),
+        ringing.replace("branch=z9hG4bK", "branch=z9hG4bKx"),
+        ringing.replace("Via:", "X-Via:"),
+        ringing.replace("Call-ID:", "X-Call-ID:"),
+        ringing.replace("Content-Length: 0", "Content-Length: -1"),
+        ringing.replace("Content-Length: 0", "Content-Length: 99999999999999999999"),
+        ringing.replace("Contact: ", "Contact: <sip:[::1>\r\nContact: \"<<<;;;"),
+        ringing.replace("Contact: ", &format!("{long}Contact: ")),
+        ringing.replace("Contact: ", &format!("{many}Contact: ")),
+        ringing.replace("\r\nFrom", ";received=nowhere;rport=99999999\r\nFrom"),
+        ringing.replace("Contact: ", "Require: 100rel\r\nRSeq: 99999999999\r\nContact: "),
+        ringing.replace("Content-Length: 0\r\n\r\n", "Content-Type: application/sdp\r\n\r\nnot a description"),
+    ] {
+        far.send(&rubbish, from).await;
+    }
+    far.send(response(&asked, "486 Busy Here", "a", "", ""), from).await;
+    loop {
+        match next(&mut leg).await {
+            // Some of it is good enough for that.
+            Event::Ringing => {}
+            Event::Rejected { status } => break assert_eq!(status, 486),
+            other => panic!("{other:?}"),
+        }
+    }
+    over(&mut leg).await;
+    assert!(agent.works() && agent.calls() == 0);
+}
+
+/// Columns: what the 200 lacks or has, and what the call comes to.
+#[tokio::test]
+async fn answers_that_cannot_be_used_end_the_call() {
+    let agent = agent().await;
+    type Made = fn(&Far, &str) -> String;
+    let cases: [(&str, Made, fn(&Event) -> bool); 8] = [
+        (
+            "no description",
+            |far, asked| response(asked, "200 OK", "a", &far.contact(), ""),
+            |event| matches!(event, Event::Failed(Failure::Media(SdpError::NoAudio))),
+        ),
+        (
+            "a description that is none",
+            |far, asked| response(asked, "200 OK", "a", &far.contact(), "hello"),
+            |event| matches!(event, Event::Failed(Failure::Media(_))),
+        ),
+        (
+            "no tag",
+            |far, asked| far.accept(asked, ""),
+            |event| matches!(event, Event::Failed(Failure::Unreachable(Unreachable))),
+        ),
+        (
+            "video that nobody offered",
+            |far, asked| {
+                let media = "m=audio 9 RTP/AVP 0\r\nm=video 9 RTP/AVP 31\r\n";
+                response(asked, "200 OK", "a", &far.contact(), &speech(media))
+            },
+            |event| matches!(event, Event::Answered(_)),
+        ),
+        (
+            "video alone",
+            |far, asked| response(asked, "200 OK", "a", &far.contact(), &speech("m=video 9 RTP/AVP 31\r\n")),
+            |event| matches!(event, Event::Failed(Failure::Media(SdpError::NoAudio))),
+        ),
+        (
+            "a codec that nobody offered",
+            |far, asked| response(asked, "200 OK", "a", &far.contact(), &speech("m=audio 9 RTP/AVP 9\r\n")),
+            |event| matches!(event, Event::Failed(Failure::Media(SdpError::NothingInCommon))),
+        ),
+        (
+            "a contact that is none",
+            |far, asked| far.accept(asked, "a").replace("<sip:far@", "<<sip://far@@"),
+            |event| matches!(event, Event::Failed(_) | Event::Answered(_)),
+        ),
+        (
+            "no contact",
+            |far, asked| far.accept(asked, "a").replace("Contact:", "X-Contact:"),
+            |event| matches!(event, Event::Answered(_)),
+        ),
+    ];
+    for (what, answer, expected) in cases {
+        let far = Far::new().await;
+        let mut leg = invite(&agent, far.trunk()).await;
+        let (asked, from) = far.take("INVITE").await;
+        far.send(answer(&far, &asked), from).await;
+        let farewell = async {
+            let (bye, from) = far.take("BYE").await;
+            far.send(response(&bye, "200 OK", "", "", ""), from).await;
+        };
+        let ending = async {
+            let event = next(&mut leg).await;
+            assert!(expected(&event), "{what}: {event:?}");
+            if matches!(event, Event::Answered(_)) {
+                leg.hang_up();
+            }
+        };
+        match what {
+            // There is no session that could be ended.
+            "no tag" => ending.await,
+            "a contact that is none" => {
+                drop(timeout(Duration::from_secs(5), async { tokio::join!(ending, farewell) }).await)
+            }
+            _ => drop(tokio::join!(ending, farewell)),
+        }
+        over(&mut leg).await;
+    }
+    assert!(agent.works());
+    assert_eq!(agent.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_repeated_answer_is_acknowledged_again() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, far.trunk()).await;
+    let (asked, from) = far.take("INVITE").await;
+    for _ in 0..3 {
+        far.send(far.accept(&asked, "a"), from).await;
+        let (ack, _) = far.take("ACK").await;
+        assert!(ack.contains(";tag=a"), "{ack}");
+    }
+    expect!(&mut leg, Event::Answered(_));
+    far.hang_up(&asked, 1, from).await;
+    expect!(&mut leg, Event::Bye);
+    over(&mut leg).await;
+}
+
+#[tokio::test]
+async fn of_two_answers_at_once_one_is_ended() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, far.trunk()).await;
+    let (asked, from) = far.take("INVITE").await;
+    far.send(far.accept(&asked, "a"), from).await;
+    far.send(far.accept(&asked, "b"), from).await;
+    expect!(&mut leg, Event::Answered(_));
+    let (bye, _) = far.take("BYE").await;
+    assert!(header(&bye, "To").ends_with(";tag=b"), "{bye}");
+    // The branch that lost hangs up as well: that is not the end of the other one.
+    far.send(far.within(&asked, "BYE", 1, "b"), from).await;
+    far.take("SIP/2.0 481").await;
+    far.send(response(&bye, "200 OK", "", "", ""), from).await;
+    far.hang_up(&asked, 1, from).await;
+    expect!(&mut leg, Event::Bye);
+    over(&mut leg).await;
+}
+
+#[tokio::test]
+async fn a_goodbye_that_overtakes_the_answer_ends_the_call() {
+    let (agent, far) = (agent().await, Far::new().await);
+    for bye_first in [true, false] {
+        let mut leg = invite(&agent, far.trunk()).await;
+        let (asked, from) = far.take("INVITE").await;
+        let mut messages = [far.within(&asked, "BYE", 1, "a"), far.accept(&asked, "a")];
+        if !bye_first {
+            messages.reverse();
+        }
+        for message in messages {
+            far.send(message, from).await;
+        }
+        expect!(&mut leg, Event::Answered(_), Event::Bye);
+        over(&mut leg).await;
+    }
+    // When there is no answer after all, there was nothing to end.
+    let mut leg = invite(&agent, far.trunk()).await;
+    let (asked, from) = far.take("INVITE").await;
+    far.send(far.within(&asked, "BYE", 1, "a"), from).await;
+    far.send(response(&asked, "480 Gone", "a", "", ""), from).await;
+    far.take("SIP/2.0 481").await;
+    expect!(&mut leg, Event::Rejected { status: 480 });
+    over(&mut leg).await;
+    assert_eq!(agent.calls(), 0);
+}
+
+#[tokio::test]
+async fn requests_about_a_call_count_by_its_names_wherever_they_come_from() {
+    let (agent, far) = (agent().await, Far::new().await);
+    // Another machine of the provider, or a stranger: the agent never asked it anything.
+    let other = Far::at("127.0.0.2:0").await;
+    let mut leg = invite(&agent, far.trunk()).await;
+    let (asked, from) = far.take("INVITE").await;
+    far.send(far.accept(&asked, "a"), from).await;
+    expect!(&mut leg, Event::Answered(_));
+    let bye = other.within(&asked, "BYE", 5, "a");
+    let ours = header(&asked, "From").rsplit_once(";tag=").expect("a tag").1;
+    let call_id = header(&asked, "Call-ID");
+    for guess in [bye.replace(ours, "guess"), bye.replace(call_id, "guess@click-to-call"), bye.replace("To:", "X:")] {
+        other.send(guess, from).await;
+    }
+    other.send(bye.replace(";tag=a\r\n", ";tag=guess\r\n"), from).await;
+    let (answer, _) = other.next().await;
+    assert!(answer.starts_with("SIP/2.0 481"), "the only one that is answered: {answer}");
+    far.send(far.within(&asked, "OPTIONS", 2, "a"), from).await;
+    far.take("SIP/2.0 200").await;
+    assert!(other.heard_nothing());
+    other.send(bye, from).await;
+    other.take("SIP/2.0 200").await;
+    expect!(&mut leg, Event::Bye);
+}
+
+#[tokio::test]
+async fn a_call_survives_damaged_messages() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, far.trunk()).await;
+    let (asked, from) = far.take("INVITE").await;
+    far.send(far.accept(&asked, "a"), from).await;
+    expect!(&mut leg, Event::Answered(_));
+    let names = ["UPDATE", "INVITE", "OPTIONS", "INFO", "ACK", "CANCEL"];
+    let mut whole: Vec<_> =
+        names.into_iter().zip(10..).map(|(name, number)| far.within(&asked, name, number, "a")).collect();
+    whole.extend([far.accept(&asked, "a"), response(&asked, "180 Ringing", "a", "", "")]);
+    whole.extend(torture::MESSAGES.map(|message| message.replace('\n', "\r\n")));
+    // A generator of its own, so that every run damages the same way.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for round in 0..500 {
+        let mut message = whole[draw(whole.len())].clone().into_bytes();
+        for _ in 0..=draw(6) {
+            let at = draw(message.len().max(1));
+            match draw(3) {
+                _ if message.is_empty() => break,
+                0 => message[at] = draw(256) as u8,
+                1 => drop(message.drain(at..(at + draw(12)).min(message.len()))),
+                _ => message.insert(at, b";:,<>@\"\r\n "[draw(10)]),
+            }
+        }
+        // It would be the end of it, and rightly.
+        if !message.windows(3).any(|word| word == b"BYE") {
+            far.send(&message, from).await;
+        }
+        if round % 50 == 49 {
+            far.send(far.within(&asked, "OPTIONS", 1_000 + round, "a"), from).await;
+            far.take("SIP/2.0 200").await;
+        }
+    }
+    far.hang_up(&asked, 5_000, from).await;
+    loop {
+        match next(&mut leg).await {
+            Event::Changed(_) | Event::Held | Event::Resumed => {}
+            Event::Bye => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    over(&mut leg).await;
+    assert!(agent.works() && agent.calls() == 0);
+}
+
+/// A provider over TCP, and the INVITE it is sent.
+async fn stream(listener: &TcpListener) -> (TcpStream, String) {
+    let (mut connection, _) = timeout(PATIENCE, listener.accept()).await.expect("in time").expect("a connection");
+    let invite = message(&mut connection).await;
+    (connection, invite)
+}
+
+/// The next message of a connection, body and all.
+pub async fn message(connection: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = timeout(PATIENCE, async {
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n")
+                && body.len() >= header(head, "Content-Length").parse().expect("a length")
+            {
+                return text;
+            }
+            assert_ne!(connection.read_buf(&mut bytes).await.expect("bytes"), 0, "a whole message: {text}");
+        }
+    });
+    read.await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_slow_connection_is_waited_for_and_one_that_floods_is_left() {
+    let agent = media::sip::Agent::start(media::sip::Config { t1: Duration::from_millis(50), ..config() }).await;
+    let agent = agent.expect("an agent");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let address = listener.local_addr().expect("bound");
+    let trunk = Trunk { transport: Transport::Tcp, ..trunk(&format!("sip:{address}")) };
+
+    let mut leg = invite(&agent, trunk.clone()).await;
+    let (mut connection, asked) = stream(&listener).await;
+    connection.set_nodelay(true).expect("a socket");
+    for byte in response(&asked, "486 Busy Here", "a", "", "").bytes() {
+        connection.write_all(&[byte]).await.expect("sent");
+        tokio::task::yield_now().await;
+    }
+    expect!(&mut leg, Event::Rejected { status: 486 });
+    let ack = message(&mut connection).await;
+    assert!(ack.starts_with("ACK"), "{ack}");
+
+    // The same connection; then a head without an end, a length beyond all bounds, one that is no number, rubbish.
+    for flood in [
+        format!("SIP/2.0 180 Ringing\r\n{}", "X: y\r\n".repeat(100_000)),
+        "SIP/2.0 180 Ringing\r\nContent-Length: 18446744073709551615\r\n\r\n".to_owned(),
+        "SIP/2.0 180 Ringing\r\nContent-Length: 4000000000\r\n\r\n".to_owned() + &"x".repeat(200_000),
+        "SIP/2.0 180 Ringing\r\nContent-Length: many\r\n\r\n".to_owned(),
+        "\u{7f}\u{0}rubbish\r\n\r\n".to_owned(),
+    ] {
+        let mut leg = invite(&agent, trunk.clone()).await;
+        // A connection that still stands is taken again.
+        let asked = tokio::select! {
+            asked = message(&mut connection) => asked,
+            (fresh, asked) = stream(&listener) => { connection = fresh; asked }
+        };
+        assert!(asked.starts_with("INVITE"), "{asked}");
+        // It may be closed before all of it is through.
+        let _ = connection.write_all(flood.as_bytes()).await;
+        expect!(&mut leg, Event::Failed(Failure::Unreachable(Unreachable)));
+        drop(connection);
+        // And the next call finds a connection that works.
+        let mut leg = invite(&agent, trunk.clone()).await;
+        let asked;
+        (connection, asked) = stream(&listener).await;
+        connection.write_all(response(&asked, "486 Busy Here", "a", "", "").as_bytes()).await.expect("sent");
+        expect!(&mut leg, Event::Rejected { status: 486 });
+        let ack = message(&mut connection).await;
+        assert!(ack.starts_with("ACK"), "{ack}");
+    }
+    assert!(agent.works());
+}

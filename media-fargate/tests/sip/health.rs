@@ -1,0 +1,208 @@
+//! Whether providers are there, as it is written down: by one of several servers, when it changes.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use domain::{
+    app::{App, Codec, Provider, ProviderFault, ProviderHealth, ProviderKind, Transport},
+    audit::{Entry, Outcome},
+    id::{AppId, AuditId},
+};
+use embedded::{Config, Embedded};
+use media::sip::{
+    Agent,
+    health::{self, Pace},
+};
+use store::{
+    Aws, Endpoints, Store,
+    provision::{self, TableSpec},
+};
+
+use crate::{
+    far::{Far, PATIENCE, response},
+    support::agent,
+};
+
+const PACE: Pace =
+    Pace { look: Duration::from_millis(50), ask: Duration::from_millis(100), lease: Duration::from_millis(1_500) };
+
+struct Ground {
+    embedded: Embedded,
+    store: Store,
+    app: AppId,
+}
+
+impl Ground {
+    async fn new() -> Self {
+        let embedded = Embedded::start(Config::default()).await.expect("stand-ins");
+        let urls = [embedded.dynamodb_url(), embedded.sqs_url(), embedded.kms_url()].map(ToOwned::to_owned);
+        let [dynamodb, sqs, kms] = urls;
+        let aws = Aws::local(Endpoints { dynamodb, sqs, kms });
+        let expiry = Some("expiresAt".to_owned());
+        let spec = TableSpec { name: "table".into(), partition: "pk".into(), sort: "sk".into(), expiry };
+        provision::table(&aws, &spec).await.expect("a table");
+        let store = Store::open(&aws, "table");
+        let app = App::create("Shop", edge::clock::now(), &[1; 10], &[2; 20]).expect("an app");
+        store.create_app(&app, None).await.expect("stored");
+        Self { embedded, store, app: app.id }
+    }
+
+    async fn provider(&self, at: SocketAddr) {
+        let provider = Provider {
+            kind: ProviderKind::Sip,
+            uri: format!("sip:{at}"),
+            transport: Transport::Udp,
+            username: None,
+            caller_id: None,
+            codecs: vec![Codec::Pcmu],
+            srtp: false,
+            context_headers: Vec::new(),
+            active: true,
+        };
+        self.store.seed_provider(self.app, &provider).await.expect("stored");
+    }
+
+    /// What is written down, once it is like this.
+    async fn becomes(&self, like: impl Fn(&ProviderHealth) -> bool) -> ProviderHealth {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let health = self.store.provider_health(self.app).await.expect("read");
+            if let Some(health) = health.as_ref().filter(|health| like(health)) {
+                return health.clone();
+            }
+            assert!(Instant::now() < until, "{health:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn watch(&self, agent: &Agent, name: &str) {
+        health::start(self.store.clone(), agent, name, PACE);
+    }
+}
+
+/// A provider that answers every question with the status set, and remembers who asked.
+struct Oracle {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    askers: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl Oracle {
+    async fn new() -> Self {
+        let far = Far::new().await;
+        let oracle = Self { address: far.address(), status: Arc::new(AtomicU16::new(200)), askers: Arc::default() };
+        let (status, askers) = (oracle.status.clone(), oracle.askers.clone());
+        tokio::spawn(async move {
+            loop {
+                let (question, from) = far.next().await;
+                assert!(question.starts_with("OPTIONS"), "{question}");
+                askers.lock().expect("whole").push(from);
+                let status = status.load(Ordering::Relaxed);
+                far.send(response(&question, &format!("{status} As told"), "a", "", ""), from).await;
+            }
+        });
+        oracle
+    }
+
+    fn asked(&self) -> usize {
+        self.askers.lock().expect("whole").len()
+    }
+
+    /// Waits for so many more questions; who asked them.
+    async fn asks(&self, more: usize) -> HashSet<SocketAddr> {
+        let (before, until) = (self.asked(), Instant::now() + PATIENCE);
+        while self.asked() < before + more {
+            assert!(Instant::now() < until, "asked {} times", self.asked() - before);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.askers.lock().expect("whole")[before..].iter().copied().collect()
+    }
+}
+
+#[tokio::test]
+async fn one_of_several_servers_asks_and_another_goes_on_when_it_dies() {
+    let (ground, oracle) = (Ground::new().await, Oracle::new().await);
+    let servers = [agent().await, agent().await, agent().await];
+    for (number, server) in servers.iter().enumerate() {
+        ground.watch(server, &format!("server {number}"));
+    }
+    // Saved while they run.
+    ground.provider(oracle.address).await;
+    let health = ground.becomes(|_| true).await;
+    assert_eq!((health.reachable, health.sip_status, health.reason), (true, Some(200), None));
+    assert!(health.rtt_ms.is_some_and(|rtt| rtt < 1_000), "{health:?}");
+
+    let before = ground.embedded.counts();
+    let asking = oracle.asks(8).await;
+    assert_eq!(asking.len(), 1, "one asks");
+    let writes = ground.embedded.counts()["dynamodb.UpdateItem"] - before["dynamodb.UpdateItem"];
+    assert!(writes <= 6, "{writes} writes for 8 questions with the same answer");
+
+    let dies = asking.into_iter().next().expect("one");
+    let servers: Vec<_> = servers.into_iter().filter(|server| server.address() != dies).collect();
+    assert_eq!(servers.len(), 2);
+    let until = Instant::now() + PATIENCE;
+    while oracle.asks(1).await.contains(&dies) {
+        assert!(Instant::now() < until, "who died is not heard any more");
+    }
+    let asking = oracle.asks(4).await;
+    assert!(asking.len() == 1 && !asking.contains(&dies), "one of the others: {asking:?}");
+}
+
+#[tokio::test]
+async fn what_changes_is_written_down() {
+    let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
+    ground.provider(oracle.address).await;
+    ground.watch(&server, "server");
+    let up = ground.becomes(|health| health.reachable).await;
+    oracle.status.store(503, Ordering::Relaxed);
+    let down = ground.becomes(|health| !health.reachable).await;
+    assert_eq!((down.sip_status, down.reason), (Some(503), Some(ProviderFault::ServerError)));
+    assert!(down.checked_at > up.checked_at);
+    // It wants to know who asks: it is there.
+    oracle.status.store(401, Ordering::Relaxed);
+    let up = ground.becomes(|health| health.reachable).await;
+    assert_eq!((up.sip_status, up.reason), (Some(401), None));
+    // The same is written down again now and then.
+    ground.becomes(|health| health.checked_at.since(up.checked_at) > PACE.ask).await;
+
+    let entry = Entry {
+        id: AuditId::mint(edge::clock::now(), &[1; 10]),
+        at: edge::clock::now(),
+        operator: "Ada".to_owned(),
+        action: "provider.delete".to_owned(),
+        target: String::new(),
+        ip: [192, 0, 2, 1].into(),
+        outcome: Outcome::Granted,
+        reason: None,
+        refusal: None,
+    };
+    assert!(ground.store.delete_provider(ground.app, &entry).await.expect("deleted"));
+    assert_eq!(ground.store.provider_health(ground.app).await.expect("read"), None);
+    // Whatever was on its way is through after a few looks; then nobody asks, and nothing is written down.
+    tokio::time::sleep(4 * PACE.ask).await;
+    let asked = oracle.asked();
+    tokio::time::sleep(4 * PACE.ask).await;
+    assert_eq!(oracle.asked(), asked);
+    assert_eq!(ground.store.provider_health(ground.app).await.expect("read"), None);
+}
+
+#[tokio::test]
+async fn nobody_asks_once_the_agent_is_gone() {
+    let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
+    ground.provider(oracle.address).await;
+    ground.watch(&server, "server");
+    oracle.asks(2).await;
+    drop(server);
+    tokio::time::sleep(3 * PACE.ask).await;
+    let asked = oracle.asked();
+    tokio::time::sleep(3 * PACE.ask).await;
+    assert_eq!(oracle.asked(), asked);
+}
