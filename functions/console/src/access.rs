@@ -48,6 +48,7 @@ actions! {
     DeleteApp: Admin, "app.delete";
     PutProvider: Editor, "provider.put";
     DeleteProvider: Editor, "provider.delete";
+    PutHours: Editor, "hours.put";
     CreateProfile: Editor, "profile.create";
     ChangeProfile: Editor, "profile.change";
     DeleteProfile: Editor, "profile.delete";

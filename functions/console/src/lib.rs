@@ -6,6 +6,7 @@ mod apps;
 mod audit;
 mod calls;
 mod deliveries;
+mod hours;
 mod integrations;
 mod list;
 mod openapi;
@@ -118,6 +119,7 @@ fn routes() -> Routes {
         .route("/", get(apps::read).patch(apps::change).delete(apps::delete))
         .route("/rotate-key", post(apps::rotate_key))
         .route("/provider", get(apps::read_provider).put(apps::put_provider).delete(apps::delete_provider))
+        .route("/hours", get(hours::read).put(hours::put))
         .route("/profiles", get(profiles::list).post(profiles::create))
         .route("/profiles/{profile}", get(profiles::read).patch(profiles::change).delete(profiles::delete))
         .route("/integrations", get(integrations::list).post(integrations::create))

@@ -6,6 +6,7 @@ use axum::{
 };
 use domain::{
     app::App,
+    hours,
     id::DestinationId,
     profile::{Draft, Profile},
 };
@@ -104,6 +105,7 @@ pub(crate) async fn change(
         match field.as_str() {
             "routingKeys" => draft.routing_keys = Some(Vec::new()),
             "default" => draft.default = Some(false),
+            "hours" => draft.hours = Some(hours::Draft::inherited()),
             other => errors.push(Patch::<Draft>::must_stay(other)),
         }
     }

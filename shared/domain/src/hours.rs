@@ -140,7 +140,8 @@ pub struct Hours {
 #[serde(remote = "Self", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields of Hours")]
 pub struct Draft {
-    pub mode: Option<Mode>,
+    #[serde(default, deserialize_with = "given")]
+    pub mode: Option<Option<Mode>>,
     #[serde(default, deserialize_with = "given")]
     pub timezone: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
@@ -150,6 +151,13 @@ pub struct Draft {
     /// What visitors read while it is closed.
     #[serde(default, deserialize_with = "given")]
     pub message: Option<Option<String>>,
+}
+
+impl Draft {
+    /// What a profile is set to whose own hours are taken away.
+    pub fn inherited() -> Self {
+        Self { mode: Some(None), timezone: Some(None), weekly: Some(None), exceptions: Some(None), message: Some(None) }
+    }
 }
 
 type DayDraft = Option<Option<Vec<Window>>>;
@@ -231,11 +239,11 @@ impl Hours {
     /// Every field that is wrong.
     pub fn of_app(draft: Draft) -> Result<Self, Vec<FieldError>> {
         let wrong = match draft.mode {
-            None => Some(FieldError::required("mode")),
-            Some(Mode::Inherit) => {
+            None | Some(None) => Some(FieldError::required("mode")),
+            Some(Some(Mode::Inherit)) => {
                 Some(FieldError::invalid("mode", "must be custom or always: an app has nothing to inherit from"))
             }
-            Some(_) => None,
+            Some(Some(_)) => None,
         };
         match (Self::default().change(draft), wrong) {
             (made, None) => made,
@@ -250,7 +258,7 @@ impl Hours {
     /// Every field that is wrong.
     pub fn change(mut self, draft: Draft) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
-        self.mode = draft.mode.unwrap_or(self.mode);
+        self.mode = draft.mode.map_or(self.mode, Option::unwrap_or_default);
         match draft.timezone {
             None => {}
             Some(None) => self.timezone = None,

@@ -49,3 +49,4 @@ pub mod survey;
 pub mod template;
 pub mod time;
 pub mod token;
+pub mod turn;

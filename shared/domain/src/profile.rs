@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::is_sip_uri,
     field::{self, FieldError},
+    hours::{self, Hours},
     id::{DestinationId, Entropy},
     session::parse_routing_key,
     time::Timestamp,
@@ -28,6 +29,9 @@ pub struct Profile {
     pub destination: String,
     /// The routing keys that lead to it; each leads to one profile of an app.
     pub routing_keys: BTreeSet<String>,
+    /// When it takes calls; as its app does, unless it says otherwise.
+    #[serde(default)]
+    pub hours: Hours,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -42,6 +46,7 @@ pub struct Draft {
     pub routing_keys: Option<Vec<String>>,
     /// Whether it is the app's default: who asks for no profile reaches it. An app has one default at most.
     pub default: Option<bool>,
+    pub hours: Option<hours::Draft>,
 }
 
 impl Profile {
@@ -58,6 +63,7 @@ impl Profile {
             name: String::new(),
             destination: String::new(),
             routing_keys: BTreeSet::new(),
+            hours: Hours::default(),
             created_at: now,
         };
         match blank.change(draft) {
@@ -103,6 +109,14 @@ impl Profile {
                 }
             }
         }
+        if let Some(draft) = &draft.hours {
+            match self.hours.clone().change(draft.clone()) {
+                Ok(hours) => self.hours = hours,
+                Err(wrong) => errors.extend(
+                    wrong.into_iter().map(|error| FieldError { field: format!("hours.{}", error.field), ..error }),
+                ),
+            }
+        }
         if errors.is_empty() { Ok(self) } else { Err(errors) }
     }
 }
@@ -132,6 +146,8 @@ mod tests {
             ("destination", json!("sip:a@b;maddr=10.0.0.1"), "destination"),
             ("routingKeys", json!(["sales", "a b"]), "routingKeys[1]"),
             ("routingKeys", json!(["sales", "sales"]), "routingKeys[1]"),
+            ("hours", json!({"mode": "custom"}), "hours.timezone"),
+            ("hours", json!({"exceptions": [{"date": "2026-12-25"}]}), "hours.exceptions[0]"),
             ("routingKeys", json!((0..21).map(|key| key.to_string()).collect::<Vec<_>>()), "routingKeys"),
         ] {
             let mut draft = json!({"name": "Sales", "destination": "tel:+493012345678"});
@@ -155,6 +171,8 @@ mod tests {
         assert_eq!((made.name.as_str(), made.routing_keys.len()), ("Sales", 2));
         let draft = serde_json::from_value(json!({"destination": "tel:+493012345678"})).expect("a draft");
         let changed = made.clone().change(&draft).expect("good");
-        assert_eq!(changed, Profile { destination: "tel:+493012345678".into(), ..made });
+        assert_eq!(changed, Profile { destination: "tel:+493012345678".into(), ..made.clone() });
+        let draft = serde_json::from_value(json!({"hours": {"mode": "always"}})).expect("a draft");
+        assert_eq!(made.clone().change(&draft).expect("good"), Profile { hours: Hours::always(), ..made });
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt::Display, ops::RangeInclusive, str::FromStr}
 use domain::{
     limit::{Limits, Scope},
     reach::Reach,
+    turn::Relays,
 };
 
 /// One variable.
@@ -84,6 +85,10 @@ vars! {
     SIP_LISTEN = "C2C_SIP_LISTEN";
     /// Ports for media of trunks, such as `30000-39999`.
     RTP_PORTS = "C2C_RTP_PORTS";
+    /// Relays that visitors' browsers may use, comma-separated, such as `turn:turn.example.com:3478`. Default: none.
+    TURN_URLS = "C2C_TURN_URLS";
+    /// What those relays share with us (coturn: `static-auth-secret`); credentials for them are made with it.
+    TURN_SECRET = "C2C_TURN_SECRET";
     /// Networks beside the public internet that deliveries, or calls, may reach, comma-separated `CIDR[:PORT]`. For one
     /// machine only: the template never sets it.
     ALLOW_DESTINATIONS = "C2C_ALLOW_DESTINATIONS";
@@ -200,6 +205,19 @@ impl Env {
         self.list(ALLOW_DESTINATIONS).map(Reach::with)
     }
 
+    /// The relays that visitors may use, if there are any.
+    ///
+    /// # Errors
+    /// When an address or the secret cannot be used, or one is there without the other.
+    pub fn relays(&self) -> Result<Option<Relays>, StartError> {
+        match (self.list(TURN_URLS)?, self.optional(TURN_SECRET)?) {
+            (urls, None) if urls.is_empty() => Ok(None),
+            (urls, Some(_)) if urls.is_empty() => Err(StartError::Missing(TURN_URLS)),
+            (_, None) => Err(StartError::Missing(TURN_SECRET)),
+            (urls, Some(secret)) => Ok(Some(Relays::new(urls, secret))),
+        }
+    }
+
     /// The limits of a scope: configured, or the contract's.
     ///
     /// # Errors
@@ -241,6 +259,23 @@ mod tests {
         assert_eq!(env.ports(MEDIA_PORTS).expect("not set"), None);
         for wrong in ["10", "12-10", "0-5", "1-65536", "a-b"] {
             assert!(Env::from_pairs([("C2C_RTP_PORTS", wrong)]).ports(RTP_PORTS).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn relays_have_addresses_and_a_secret() {
+        let relays = |urls, secret| Env::from_pairs([("C2C_TURN_URLS", urls), ("C2C_TURN_SECRET", secret)]).relays();
+        let good = ("turn:turn.example.com, turns:turn.example.com:443?transport=tcp", "0123456789abcdef");
+        assert!(relays("", "").expect("none").is_none());
+        assert!(relays(good.0, good.1).expect("relays").is_some());
+        for (urls, secret, var) in [
+            (good.0, "", "C2C_TURN_SECRET"),
+            ("", good.1, "C2C_TURN_URLS"),
+            (good.0, "s3cret", "C2C_TURN_SECRET"),
+            ("https://turn.example.com", good.1, "C2C_TURN_URLS"),
+        ] {
+            let error = relays(urls, secret).expect_err(var).to_string();
+            assert!(error.starts_with(var) && !error.contains("s3cret"), "{error}");
         }
     }
 

@@ -81,6 +81,10 @@ impl Key {
         Self::new(PROVIDERS.to_owned(), app.to_string())
     }
 
+    pub(crate) fn hours(app: AppId) -> Self {
+        Self::new(app_partition(app), "HOURS")
+    }
+
     pub(crate) fn integration(app: AppId, id: IntegrationId) -> Self {
         Self::new(app_partition(app), format!("{INTEGRATION}{id}"))
     }

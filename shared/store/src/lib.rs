@@ -12,6 +12,7 @@ pub mod deliveries;
 pub mod delivery_log;
 pub mod events;
 pub mod fresh;
+pub mod hours;
 pub mod integrations;
 mod key;
 pub mod limits;

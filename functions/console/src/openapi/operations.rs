@@ -35,6 +35,7 @@ pub(super) fn all() -> Vec<Operation> {
             .may_conflict(),
     ];
     all.extend(provider());
+    all.extend(hours());
     all.extend(profiles());
     all.extend(integrations());
     all.extend(secrets());
@@ -63,6 +64,23 @@ fn provider() -> Vec<Operation> {
 }
 
 fn profiles() -> Vec<Operation> {
+fn hours() -> Vec<Operation> {
+    let path = "/apps/{appId}/hours";
+    vec![
+        get(path, "readHours", Viewer, "Read the business hours")
+            .notes("Those of an app that never set any: open always.")
+            .gives::<shapes::AppHours>(),
+        put(path, "putHours", Editor, "Set the business hours")
+            .notes(
+                "Outside them a session says that it is closed, and no call begins. A window belongs to the date on which it \
+                 opens, also when it runs past midnight: the evening before a closed day ends as planned.",
+            )
+            .takes::<shapes::AppHoursDraft>()
+            .gives::<shapes::AppHours>()
+            .may_conflict(),
+    ]
+}
+
     let all = "/apps/{appId}/profiles";
     let one = "/apps/{appId}/profiles/{profileId}";
     vec![
