@@ -13,6 +13,7 @@ use axum::{
 };
 use domain::{
     context::Context,
+    design::Published,
     id::{AppId, DestinationId, SessionId},
     limit::{Scope, shorten},
     session::{Session, parse_routing_key},
@@ -41,6 +42,7 @@ pub struct State {
     verifier: Verifier,
     limiter: Limiter,
     media_url: Arc<str>,
+    code_origin: Arc<str>,
     cdn: Option<CdnProof>,
     key: Arc<RwLock<HeldKey>>,
 }
@@ -60,13 +62,14 @@ impl State {
         let vault = Vault::open(aws, env.required::<String>(env::KMS_KEY_ID)?);
         let limiter = Limiter::open(store.clone(), Scope::Session, env.limits(Scope::Session)?);
         let media_url = env.origin(env::MEDIA_URL)?.into();
+        let code_origin = env.origin(env::CODE_ORIGIN)?.into();
         let cdn = env.optional(env::CDN_PROOF_SHA256)?;
         let now = edge::clock::now();
         let key = store.signing_key(&vault, now, &chance::bytes()).await;
         let key = Arc::new(key.map_err(|error| StartError::Unavailable(error.to_string()))?);
         let verifier = Verifier::open(store.clone());
         let key = Arc::new(RwLock::new(HeldKey { key, looked_at: now }));
-        Ok(Self { store, vault, verifier, limiter, media_url, cdn, key })
+        Ok(Self { store, vault, verifier, limiter, media_url, code_origin, cdn, key })
     }
 
     /// The key to sign with. When the table or the key service is away, the one at hand goes on.
@@ -120,7 +123,7 @@ struct Given<'a> {
     /// Whom a call of this session reaches: `call_started` names it.
     destination_id: Option<DestinationId>,
     media: Media<'a>,
-    widget: Widget,
+    widget: Widget<'a>,
 }
 
 #[derive(Serialize)]
@@ -139,9 +142,17 @@ struct Media<'a> {
     ice_servers: [(); 0],
 }
 
-/// The published design: nothing in it can be set yet, so the widget's own defaults hold.
+/// The published design, and what stands beside it: nothing of it is secret, everybody may begin a session.
 #[derive(Serialize)]
-struct Widget {}
+#[serde(rename_all = "camelCase")]
+struct Widget<'a> {
+    #[serde(flatten)]
+    design: Published<'a>,
+    custom_code: bool,
+    code_origin: &'a str,
+    /// Pages that are told of events.
+    allowed_origins: &'a [String],
+}
 
 async fn create(
     Extract(state): Extract<State>,
@@ -153,7 +164,8 @@ async fn create(
     let Json(asked) = body?;
     // An id that cannot be one is as unknown as one that is not there.
     let app: AppId = asked.app_id.parse().map_err(|_| Problem::app_not_found())?;
-    let (found, provider) = tokio::join!(state.store.app(app), state.store.provider(app));
+    let (found, provider, published) =
+        tokio::join!(state.store.app(app), state.store.provider(app), state.store.published(app));
     let found = found.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
     if !found.widget_key.admits(&asked.widget_key) {
         return Err(Problem::unauthorized("The widget key does not belong to this app."));
@@ -178,11 +190,20 @@ async fn create(
     let token = token(&state, &session, now).await?;
     tracing::info!(app = %app, session = %session.id, preview = session.preview, client = shorten(ip), "session.created");
     let media = Media { url: &state.media_url, ice_servers: [] };
+    // Version 0, the defaults, until one is published.
+    let published = published.map_err(Problem::unavailable)?;
+    let (version, content) = published.map(|known| (known.version, known.content)).unwrap_or_default();
+    let widget = Widget {
+        design: Published::new(version, &content),
+        custom_code: found.custom_code,
+        code_origin: &state.code_origin,
+        allowed_origins: &found.allowed_origins,
+    };
     // Business hours cannot be set yet: an app is always open.
     Ok(reply::data(
         StatusCode::CREATED,
         now,
-        Given { token, open: true, destination_id: session.profile, media, widget: Widget {} },
+        Given { token, open: true, destination_id: session.profile, media, widget },
     ))
 }
 

@@ -16,8 +16,6 @@ use crate::{
 pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// Calls of one app at the same time, when nothing else is configured.
 pub const AT_ONCE: u32 = 20;
-/// How long what is kept of a call is kept when the app says nothing else.
-pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// One call of a visitor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

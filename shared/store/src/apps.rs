@@ -1,9 +1,12 @@
 //! Apps.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     app::{App, WidgetKey},
     audit::Entry,
+    embed::Embed,
     id::AppId,
+    retention::Retention,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -89,6 +92,30 @@ impl Store {
             transaction.update(&Key::app(app), "SET widgetKey = :key", Some(EXISTS), &text(":key", key))?;
         let transaction = transaction.noted(Log::App(app), Some(entry))?;
         Ok(transaction.commit().await?.is_ok())
+    }
+
+    /// Sets where an app's widget may stand and who hears it. `false`: the app is gone.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn put_embed(&self, app: AppId, embed: &Embed, entry: &Entry) -> Result<bool, Error> {
+        let texts = |texts: &[String]| AttributeValue::L(texts.iter().map(string).collect());
+        let values = [(":origins", texts(&embed.allowed_origins)), (":ancestors", texts(&embed.frame_ancestors))];
+        let update = "SET allowedOrigins = :origins, frameAncestors = :ancestors";
+        let transaction = self.transaction().update(&Key::app(app), update, Some(EXISTS), &values)?;
+        Ok(transaction.noted(Log::App(app), Some(entry))?.commit().await?.is_ok())
+    }
+
+    /// Sets how long what is about an app's visitors is kept, for what is made from now on. `false`: the app is gone.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn put_retention(&self, app: AppId, retention: Retention, entry: &Entry) -> Result<bool, Error> {
+        let days: AttributeValue = serde_dynamo::to_attribute_value(retention)
+            .map_err(|error| Error::unreadable("a value to store", error))?;
+        let values = [(":days", days)];
+        let transaction = self.transaction().update(&Key::app(app), "SET #retention = :days", Some(EXISTS), &values)?;
+        Ok(transaction.noted(Log::App(app), Some(entry))?.commit().await?.is_ok())
     }
 
     /// Deletes an app that has no active integration: it leaves the list and is found no more. Its rows are kept.

@@ -6,8 +6,9 @@
 
 use aws_sdk_dynamodb::{error::SdkError, types::AttributeValue};
 use domain::{
-    call::{Call, RETENTION, over_by},
+    call::{Call, over_by},
     id::{AppId, CallId, SessionId},
+    retention::{self, Retention},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -67,9 +68,10 @@ impl Store {
         at_once: u32,
         now: Timestamp,
     ) -> Result<Result<(), Busy>, Error> {
-        let busy = match self.try_begin(app, stored, at_once, now).await? {
+        let row = self.call_row(app, stored).await?;
+        let busy = match self.try_begin(app, stored, row.clone(), at_once, now).await? {
             Err(Busy::App) if self.forget_dead_calls(app, now).await? => {
-                self.try_begin(app, stored, at_once, now).await?
+                self.try_begin(app, stored, row, at_once, now).await?
             }
             decided => decided,
         };
@@ -80,6 +82,7 @@ impl Store {
         &self,
         app: AppId,
         stored: &Stored,
+        row: Row,
         at_once: u32,
         now: Timestamp,
     ) -> Result<Result<(), Busy>, Error> {
@@ -98,7 +101,7 @@ impl Store {
                 Some("attribute_not_exists(callIds) OR size(callIds) < :most"),
                 &place,
             )?
-            .put(row(app, stored)?, Some("attribute_not_exists(pk)"), &[])?
+            .put(row, Some("attribute_not_exists(pk)"), &[])?
             .commit()
             .await?;
         match committed.map_err(|refused| refused.first()) {
@@ -162,9 +165,19 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn keep_call(&self, app: AppId, stored: &Stored) -> Result<(), Error> {
-        let kept = self.transaction().put(row(app, stored)?, Some("attribute_exists(pk)"), &[])?;
+        let row = self.call_row(app, stored).await?;
+        let kept = self.transaction().put(row, Some("attribute_exists(pk)"), &[])?;
         let _ = kept.commit().await?;
         Ok(())
+    }
+
+    /// A call's row, with its expiry from birth, as its app has it.
+    async fn call_row(&self, app: AppId, stored: &Stored) -> Result<Row, Error> {
+        let days = self.app(app).await?.map_or_else(Retention::default, |app| app.retention).calls;
+        let mut row = to_row(&Key::call(app, stored.call.id), stored)?;
+        let until = retention::until(stored.call.started_at, days);
+        row.insert(EXPIRES.to_owned(), number(until.as_seconds()));
+        Ok(row)
     }
 
     /// One call of one app.
@@ -189,11 +202,4 @@ impl Store {
 
 fn ids(calls: &[CallId]) -> AttributeValue {
     AttributeValue::Ss(calls.iter().map(ToString::to_string).collect())
-}
-
-/// A call's row, with its expiry from birth.
-fn row(app: AppId, stored: &Stored) -> Result<Row, Error> {
-    let mut row = to_row(&Key::call(app, stored.call.id), stored)?;
-    row.insert(EXPIRES.to_owned(), number(stored.call.started_at.plus(RETENTION).as_seconds()));
-    Ok(row)
 }

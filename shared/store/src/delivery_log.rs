@@ -5,9 +5,10 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    delivery::{Delivery, Due, RETENTION, Status},
+    delivery::{Delivery, Due, Status},
     event::Envelope,
     id::{AppId, DeliveryId, IntegrationId},
+    retention::MAX_DELIVERY_DAYS,
     time::Timestamp,
 };
 use futures_util::future::try_join_all;
@@ -23,8 +24,8 @@ use crate::{
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// A session lives this long at most, and an event may be as late.
 const LATE: std::time::Duration = std::time::Duration::from_secs(8 * 60 * 60);
-/// Queries of one page at most: two walks over all rooms that can hold rows.
-const MAX_QUERIES: usize = 256;
+/// Queries of one page at most: a walk over all rooms that can hold rows.
+const MAX_QUERIES: usize = 384;
 /// Rooms asked side by side.
 const AT_ONCE: usize = 32;
 
@@ -137,8 +138,8 @@ impl Store {
         let wanted = usize::from(limit);
         // A delivery's id takes its time from the visitor's clock, which may run ahead within the session's life.
         let newest = before.map_or(now.plus(LATE), |id| id.minted_at());
-        // Rows live so long, an app has none from before it was made, and a row's time may lie before its acceptance.
-        let oldest = now.as_millis() - i64::try_from(RETENTION.as_millis()).unwrap_or(0) - DAY_MILLIS;
+        // Rows live so long at most, an app has none from before it was made, and a row's time may lie before its acceptance.
+        let oldest = now.as_millis() - (i64::from(MAX_DELIVERY_DAYS) + 1) * DAY_MILLIS;
         let since = filter.since.map_or(0, |since| since.as_millis() - i64::try_from(LATE.as_millis()).unwrap_or(0));
         let oldest = oldest.max(app.minted_at().as_millis()).max(since);
         let (first_day, last_day) = (newest.as_millis().div_euclid(DAY_MILLIS), oldest.div_euclid(DAY_MILLIS));

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{delivery::Due, event::Envelope, id::AppId, integration::Integration, session::Session, time::Timestamp};
+use domain::{
+    delivery::Due, event::Envelope, id::AppId, integration::Integration, retention::Retention, session::Session,
+    time::Timestamp,
+};
 
 use crate::{Error, Fresh, Queue, Store};
 
@@ -15,13 +18,20 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct Events {
     store: Store,
     queue: Queue,
-    integrations: Fresh<AppId, Arc<[Integration]>>,
+    listeners: Fresh<AppId, Arc<Listeners>>,
+}
+
+/// Who hears an app's events, and how long the deliveries are kept.
+struct Listeners {
+    integrations: Vec<Integration>,
+    /// None: as long as they are where nothing else is said.
+    keep_days: Option<u16>,
 }
 
 impl Events {
     /// Reads integrations from `store`, sends deliveries to `queue`.
     pub fn open(store: Store, queue: Queue) -> Self {
-        Self { store, queue, integrations: Fresh::new(FRESH) }
+        Self { store, queue, listeners: Fresh::new(FRESH) }
     }
 
     /// Queues an event of a session for every integration that hears it; to how many. Events of a preview go nowhere.
@@ -33,12 +43,15 @@ impl Events {
             return Ok(0);
         }
         let read = async {
-            let stored = self.store.integrations(session.app).await?;
-            Ok(stored.into_iter().map(|stored| stored.integration).collect())
+            let (stored, app) = tokio::try_join!(self.store.integrations(session.app), self.store.app(session.app))?;
+            let integrations = stored.into_iter().map(|stored| stored.integration).collect();
+            let keep_days = app.map(|app| app.retention.deliveries);
+            let keep_days = keep_days.filter(|days| *days != Retention::default().deliveries);
+            Ok(Arc::new(Listeners { integrations, keep_days }))
         };
-        let integrations = self.integrations.get(session.app, now, read).await?;
-        let due = Due::fan_out(session.app, session.id, envelope, &integrations, now);
-        let messages: Vec<_> = due.into_iter().map(|due| (due, 0)).collect();
+        let Listeners { integrations, keep_days } = &*self.listeners.get(session.app, now, read).await?;
+        let due = Due::fan_out(session.app, session.id, envelope, integrations, now);
+        let messages: Vec<_> = due.into_iter().map(|due| (Due { keep_days: *keep_days, ..due }, 0)).collect();
         if !messages.is_empty() {
             self.queue.send(&messages).await?;
         }

@@ -9,15 +9,22 @@
 //! | index of active providers | `PROVIDERS` | `{app}` | media (query) |
 //! | integration | `APP#{app}` | `INTEGRATION#{id}` | ingest (query by prefix), dispatch, console |
 //! | breaker and success rate of an integration | `APP#{app}` | `BREAKER#{id}` | dispatch, console (query by prefix) |
-//! | profile | `APP#{app}` | `PROFILE#{id}` | session, console (query by prefix) |
+//! | business hours | `APP#{app}` | `HOURS` | session, media, console |
+//! | profile | `APP#{app}` | `PROFILE#{id}` | session, media, console (query by prefix) |
 //! | where a routing key leads; without a key: the default | `APP#{app}` | `ROUTE#{key}` | session, console |
 //! | secret | `APP#{app}` | `SECRET#{integration}#{name}` | dispatch (query by prefix), console |
 //! | values shown in an hour | `APP#{app}` | `REVEALS#{integration}#{hour}` | console |
 //! | signing keys | `APP#{app}` | `SIGNING#{integration}` | dispatch, console |
+//! | draft of a design | `APP#{app}` | `DRAFT` | console |
+//! | published design | `APP#{app}` | `PUBLISHED` | session, ingest, console |
+//! | version of a design | `APP#{app}` | `DESIGN#{number}` | console (query by prefix, newest first) |
+//! | custom code | `APP#{app}` | `CODE` | widget, console |
 //! | row of the audit log | `AUDIT#{app}`, `AUDIT#deployment` | `{id}` | console (query, newest first) |
 //! | index of apps | `APPS` | `{app}` | console (query) |
 //! | delivery | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
 //! | call | `CALLS#{app}` | `{id}` | media, console (query, newest first) |
+//! | values of a session's form | `FORM#{app}#{session}` | `{millis}` | ingest, console (query, newest first) |
+//! | survey after a call | `SURVEYS#{app}` | `{call}` | ingest, console (query, newest first) |
 //! | calls of an app that run now | `APP#{app}` | `RUNNING` | media |
 //! | the one call of a session that runs now | `SESSION#{session}` | `CALL` | media |
 //! | rate limit | `LIMIT#{scope}#{ip or app}#{subject}` | `LIMIT` | every public function |
@@ -135,6 +142,30 @@ impl Key {
         Self::new(call_partition(app), id.to_string())
     }
 
+    pub(crate) fn draft(app: AppId) -> Self {
+        Self::new(app_partition(app), "DRAFT")
+    }
+
+    pub(crate) fn published(app: AppId) -> Self {
+        Self::new(app_partition(app), "PUBLISHED")
+    }
+
+    pub(crate) fn design(app: AppId, version: u32) -> Self {
+        Self::new(app_partition(app), format!("{DESIGN}{}", in_order(version)))
+    }
+
+    pub(crate) fn custom_code(app: AppId) -> Self {
+        Self::new(app_partition(app), "CODE")
+    }
+
+    pub(crate) fn form_values(app: AppId, session: SessionId, at: Timestamp) -> Self {
+        Self::new(form_partition(app, session), at_millis(at))
+    }
+
+    pub(crate) fn survey(app: AppId, call: CallId) -> Self {
+        Self::new(survey_partition(app), call.to_string())
+    }
+
     pub(crate) fn running_calls(app: AppId) -> Self {
         Self::new(app_partition(app), "RUNNING")
     }
@@ -217,6 +248,18 @@ impl Range {
         Self { pk: call_partition(app), prefix: "" }
     }
 
+    pub(crate) fn designs(app: AppId) -> Self {
+        Self { pk: app_partition(app), prefix: DESIGN }
+    }
+
+    pub(crate) fn form_values(app: AppId, session: SessionId) -> Self {
+        Self { pk: form_partition(app, session), prefix: "" }
+    }
+
+    pub(crate) fn surveys(app: AppId) -> Self {
+        Self { pk: survey_partition(app), prefix: "" }
+    }
+
     pub(crate) fn audit(log: Log) -> Self {
         Self { pk: audit_partition(log), prefix: "" }
     }
@@ -239,6 +282,7 @@ pub(crate) const EXPIRES: &str = "expiresAt";
 
 const APPS: &str = "APPS";
 const BREAKER: &str = "BREAKER#";
+const DESIGN: &str = "DESIGN#";
 const INTEGRATION: &str = "INTEGRATION#";
 const OPERATORS: &str = "OPERATORS";
 const PROFILE: &str = "PROFILE#";
@@ -252,6 +296,24 @@ fn app_partition(app: AppId) -> String {
 
 fn call_partition(app: AppId) -> String {
     format!("CALLS#{app}")
+}
+
+fn form_partition(app: AppId, session: SessionId) -> String {
+    format!("FORM#{app}#{session}")
+}
+
+fn survey_partition(app: AppId) -> String {
+    format!("SURVEYS#{app}")
+}
+
+/// A number as sort keys have it: in the order of numbers.
+pub(crate) fn in_order(number: u32) -> String {
+    format!("{number:010}")
+}
+
+/// A moment as sort keys have it.
+pub(crate) fn at_millis(at: Timestamp) -> String {
+    format!("{:015}", at.as_millis())
 }
 
 fn audit_partition(log: Log) -> String {
