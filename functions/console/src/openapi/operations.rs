@@ -63,7 +63,6 @@ fn provider() -> Vec<Operation> {
     ]
 }
 
-fn profiles() -> Vec<Operation> {
 fn hours() -> Vec<Operation> {
     let path = "/apps/{appId}/hours";
     vec![
@@ -81,6 +80,7 @@ fn hours() -> Vec<Operation> {
     ]
 }
 
+fn profiles() -> Vec<Operation> {
     let all = "/apps/{appId}/profiles";
     let one = "/apps/{appId}/profiles/{profileId}";
     vec![

@@ -58,6 +58,12 @@ texts! {
     /// A time as it may be asked for: RFC 3339, with `Z` or an offset.
     Moment: r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
         "2026-01-31T12:00:00Z";
+    /// A time of day by the clock on the wall.
+    TimeOfDay: "^([01][0-9]|2[0-3]):[0-5][0-9]$", "09:00";
+    /// A date by the calendar on the wall.
+    Date: "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "2026-12-25";
+    /// An IANA time zone.
+    TimeZone: "^[A-Za-z0-9_+/-]{1,64}$", "Europe/Berlin";
 }
 
 /// The schema of a path's parameter. What does not fit it is as unknown as what is not there.
@@ -267,12 +273,6 @@ pub(super) enum ProviderFault {
 }
 
 #[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-pub(super) struct ProfileDraft {
-    #[schema(min_length = 1, max_length = 100)]
-    name: String,
-    /// `sip:` and an address, or `tel:+` and an international number.
-#[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub(super) enum AppHoursMode {
     Custom,
@@ -405,6 +405,12 @@ pub(super) struct Hours {
     message: String,
 }
 
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ProfileDraft {
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// `sip:` and an address, or `tel:+` and an international number.
     #[schema(
         pattern = "^(sips?:[^\\s/?#;\\\\]+|tel:\\+[1-9][0-9]{2,14})$",
         max_length = 260,
@@ -416,14 +422,14 @@ pub(super) struct Hours {
     routing_keys: Option<Vec<RoutingKey>>,
     /// Whether it is reached when nothing is asked for. An app has one default at most: another one gives way.
     default: Option<bool>,
+    /// When it takes calls; as its app does, unless it says otherwise.
+    hours: Option<HoursDraft>,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct ProfilePatch {
     #[schema(required = false, min_length = 1, max_length = 100)]
-    /// When it takes calls; as its app does, unless it says otherwise.
-    hours: Option<HoursDraft>,
     name: String,
     #[schema(required = false, pattern = "^(sips?:[^\\s/?#;\\\\]+|tel:\\+[1-9][0-9]{2,14})$", max_length = 260)]
     destination: String,
@@ -432,24 +438,24 @@ pub(super) struct ProfilePatch {
     routing_keys: Option<Vec<RoutingKey>>,
     /// `null`: no.
     default: Option<bool>,
+    /// `null`: as its app does.
+    hours: Option<HoursDraft>,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct Profile {
     id: ProfileId,
-    /// `null`: as its app does.
-    hours: Option<HoursDraft>,
     name: String,
     destination: String,
     routing_keys: Vec<RoutingKey>,
+    hours: Hours,
     default: bool,
     created_at: Timestamp,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-    hours: Hours,
 pub(super) enum Role {
     Viewer,
     Editor,
