@@ -12,6 +12,8 @@
 //! already, 429 over the limits, 503 with `Retry-After` when this server is full or stops, or when the server that runs the
 //! call cannot be asked: nobody is told that a call is over that may well go on.
 //!
+//! Outside business hours it is 409 `conflict` with a detail whose code is `closed`.
+//!
 //! A session has one call at a time. Nothing is opened for a visitor before the token, the limits, the offer and the claim
 //! were in order (security.md, "Media"). The end is reported as the event `evt_` + the call id's 26 characters
 //! ([`domain::id::EventId::of_end`]); a widget that reports it uses the same id.
@@ -31,6 +33,8 @@ use axum::{
 use domain::{
     app::{Codec, Provider},
     call::Call,
+    field::FieldError,
+    hours::{self, Closed, Opening},
     id::{CallId, DestinationId},
     limit::{Exceeded, WINDOW, shorten},
     session::Session,
@@ -105,7 +109,8 @@ async fn create(
     let session = session(&state, &bearer?, now).await?;
     state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let offer = read_offer(request).await?;
-    let (profile, (provider, trunk)) = tokio::try_join!(destination(&state, &session), trunk(&state, &session, now))?;
+    let (profile, (provider, trunk)) =
+        tokio::try_join!(destination(&state, &session, now), trunk(&state, &session, now))?;
     let codec = codec(&offer, &provider)?;
     let mut place = state.calls.admit().map_err(refuse)?;
 
@@ -114,7 +119,10 @@ async fn create(
         let call = Call::start(id, &session, profile.0, now);
         let stored = Stored { call, owner: state.owner.to_string() };
         claim(&state, &session, &stored, now).await?;
-        let accepted = match state.browsers.accept(&offer, codec).await {
+        // In a task of its own: should an offer break the library, what was claimed is given back as well.
+        let answering = state.clone();
+        let accepting = tokio::spawn(async move { answering.browsers.accept(&offer, codec).await });
+        let accepted = match accepting.await.unwrap_or_else(|broken| Err(AcceptError::Internal(broken.to_string()))) {
             Ok(accepted) => accepted,
             Err(error) => {
                 // The session may try again as soon as it hears of it, unless the table is slow.
@@ -181,14 +189,27 @@ fn unanswered(error: AcceptError) -> Problem {
     }
 }
 
-/// Whom the session reaches: only ever a stored profile of its app.
-async fn destination(state: &State, session: &Session) -> Result<(DestinationId, String), Problem> {
+/// Whom the session reaches: only ever a stored profile of its app, and only while it takes calls. The session may have
+/// begun before it closed.
+async fn destination(state: &State, session: &Session, now: Timestamp) -> Result<(DestinationId, String), Problem> {
     let nowhere =
         || Problem::new(Kind::Conflict, "This session leads to no profile of the app, so nobody can be called.");
     let id = session.profile.ok_or_else(nowhere)?;
-    let found = state.store.profile(session.app, id).await.map_err(Problem::unavailable)?;
+    let read = tokio::try_join!(state.store.profile(session.app, id), state.store.hours(session.app));
+    let (found, hours) = read.map_err(Problem::unavailable)?;
     let profile = found.ok_or_else(nowhere)?.profile;
-    Ok((profile.id, profile.destination))
+    match hours::decide(hours.as_ref(), Some(&profile.hours), now) {
+        Opening::Open => Ok((profile.id, profile.destination)),
+        Opening::Closed(closed) => Err(outside_hours(&closed)),
+    }
+}
+
+/// Told apart from the other conflicts by the detail's code: a widget then begins a session anew and shows that it is closed.
+fn outside_hours(closed: &Closed) -> Problem {
+    let again = closed.opens_at.map_or_else(String::new, |at| format!(" It opens again at {at}."));
+    let message = format!("It is closed at the moment, so no call can begin.{again}");
+    let detail = FieldError { field: "hours".into(), message: "is closed at the moment".into(), code: "closed" };
+    Problem::new(Kind::Conflict, message).about(vec![detail])
 }
 
 /// The app's provider, and as a call needs it.

@@ -14,11 +14,14 @@ use axum::{
 use domain::{
     context::Context,
     design::Published,
+    hours::{self, Closed, Opening},
     id::{AppId, DestinationId, SessionId},
     limit::{Scope, shorten},
+    profile::Profile,
     session::{Session, parse_routing_key},
     time::Timestamp,
     token::SigningKey,
+    turn::{IceServer, Relays},
 };
 use edge::{
     chance,
@@ -42,6 +45,7 @@ pub struct State {
     verifier: Verifier,
     limiter: Limiter,
     media_url: Arc<str>,
+    relays: Option<Arc<Relays>>,
     code_origin: Arc<str>,
     cdn: Option<CdnProof>,
     key: Arc<RwLock<HeldKey>>,
@@ -62,6 +66,7 @@ impl State {
         let vault = Vault::open(aws, env.required::<String>(env::KMS_KEY_ID)?);
         let limiter = Limiter::open(store.clone(), Scope::Session, env.limits(Scope::Session)?);
         let media_url = env.origin(env::MEDIA_URL)?.into();
+        let relays = env.relays()?.map(Arc::new);
         let code_origin = env.origin(env::CODE_ORIGIN)?.into();
         let cdn = env.optional(env::CDN_PROOF_SHA256)?;
         let now = edge::clock::now();
@@ -69,7 +74,7 @@ impl State {
         let key = Arc::new(key.map_err(|error| StartError::Unavailable(error.to_string()))?);
         let verifier = Verifier::open(store.clone());
         let key = Arc::new(RwLock::new(HeldKey { key, looked_at: now }));
-        Ok(Self { store, vault, verifier, limiter, media_url, code_origin, cdn, key })
+        Ok(Self { store, vault, verifier, limiter, media_url, relays, code_origin, cdn, key })
     }
 
     /// The key to sign with. When the table or the key service is away, the one at hand goes on.
@@ -88,6 +93,12 @@ impl State {
             Err(error) => tracing::warn!(cause = %error, "token_key.not_renewed"),
         }
         held.key.clone()
+    }
+
+    /// Where calls go, and relays on the way for as long as a call may need them.
+    fn media(&self, now: Timestamp) -> Media<'_> {
+        let relays = self.relays.iter().map(|relays| relays.lend(now, &chance::bytes()));
+        Media { url: &self.media_url, ice_servers: relays.collect() }
     }
 }
 
@@ -120,10 +131,20 @@ struct Given<'a> {
     #[serde(flatten)]
     token: Token,
     open: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<Closed>,
     /// Whom a call of this session reaches: `call_started` names it.
     destination_id: Option<DestinationId>,
     media: Media<'a>,
     widget: Widget<'a>,
+}
+
+/// A fresh token, and relays that are good for as long again.
+#[derive(Serialize)]
+struct Renewed<'a> {
+    #[serde(flatten)]
+    token: Token,
+    media: Media<'a>,
 }
 
 #[derive(Serialize)]
@@ -138,8 +159,8 @@ struct Token {
 #[serde(rename_all = "camelCase")]
 struct Media<'a> {
     url: &'a str,
-    /// None are needed: the media server has a public address of its own.
-    ice_servers: [(); 0],
+    /// The media server has a public address of its own: relays are for visitors whose network lets nothing through to it.
+    ice_servers: Vec<IceServer>,
 }
 
 /// The published design, and what stands beside it: nothing of it is secret, everybody may begin a session.
@@ -164,32 +185,45 @@ async fn create(
     let Json(asked) = body?;
     // An id that cannot be one is as unknown as one that is not there.
     let app: AppId = asked.app_id.parse().map_err(|_| Problem::app_not_found())?;
-    let (found, provider, published) =
-        tokio::join!(state.store.app(app), state.store.provider(app), state.store.published(app));
+    let routing_key = asked.routing_key.as_deref().map(parse_routing_key).transpose();
+    let route = route(&state, app, asked.profile_id.as_deref(), routing_key.as_ref().ok().and_then(Option::as_deref));
+    let (found, provider, published, hours, route) = tokio::join!(
+        state.store.app(app),
+        state.store.provider(app),
+        state.store.published(app),
+        state.store.hours(app),
+        route
+    );
     let found = found.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
     if !found.widget_key.admits(&asked.widget_key) {
         return Err(Problem::unauthorized("The widget key does not belong to this app."));
     }
-    state.limiter.admit_app(app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
-    let routing_key = asked.routing_key.as_deref().map(parse_routing_key).transpose().map_err(Problem::field)?;
-    let profile = profile(&state, app, asked.profile_id.as_deref(), routing_key.as_deref()).await?;
+    let (admitted, profile) = tokio::join!(state.limiter.admit_app(app, now), profile(&state, app, &route));
+    admitted.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let routing_key = routing_key.map_err(Problem::field)?;
+    let profile = profile?;
     if !provider.map_err(Problem::unavailable)?.is_some_and(|provider| provider.active) {
         return Err(Problem::new(
             Kind::ProviderInactive,
             "This app has no active VoIP provider, so no call can be made.",
         ));
     }
+    let hours = hours.map_err(Problem::unavailable)?;
+    let closed = match hours::decide(hours.as_ref(), profile.as_ref().map(|profile| &profile.hours), now) {
+        Opening::Open => None,
+        Opening::Closed(closed) => Some(closed),
+    };
     let session = Session {
         id: SessionId::mint(now, &chance::bytes()),
         app,
-        profile,
+        profile: profile.map(|profile| profile.id),
         routing_key,
         context: asked.context.unwrap_or_default(),
         preview: asked.preview,
     };
     let token = token(&state, &session, now).await?;
-    tracing::info!(app = %app, session = %session.id, preview = session.preview, client = shorten(ip), "session.created");
-    let media = Media { url: &state.media_url, ice_servers: [] };
+    let (open, preview) = (closed.is_none(), session.preview);
+    tracing::info!(app = %app, session = %session.id, open, preview, client = shorten(ip), "session.created");
     // Version 0, the defaults, until one is published.
     let published = published.map_err(Problem::unavailable)?;
     let (version, content) = published.map(|known| (known.version, known.content)).unwrap_or_default();
@@ -199,34 +233,40 @@ async fn create(
         code_origin: &state.code_origin,
         allowed_origins: &found.allowed_origins,
     };
-    // Business hours cannot be set yet: an app is always open.
-    Ok(reply::data(
-        StatusCode::CREATED,
-        now,
-        Given { token, open: true, destination_id: session.profile, media, widget },
-    ))
+    let given = Given { token, open, closed, destination_id: session.profile, media: state.media(now), widget };
+    Ok(reply::data(StatusCode::CREATED, now, given))
 }
 
-/// Whom the session is about: the profile asked for, else the one that the routing key leads to, else the default. A
-/// routing key that leads nowhere does not keep a visitor out; a profile that the app does not have is a mistake.
-async fn profile(
-    state: &State,
-    app: AppId,
-    profile: Option<&str>,
-    routing_key: Option<&str>,
-) -> Result<Option<DestinationId>, Problem> {
-    if let Some(id) = profile {
-        let missing = || Problem::not_found("profile");
-        let id: DestinationId = id.parse().map_err(|_| missing())?;
-        let found = state.store.profile(app, id).await.map_err(Problem::unavailable)?;
-        return found.map(|found| Some(found.profile.id)).ok_or_else(missing);
+/// Whom an embed asks for, and whether it names them itself.
+struct Route {
+    profile: Option<DestinationId>,
+    named: bool,
+}
+
+/// The profile asked for, else the one that the routing key leads to, else the default: a routing key that leads nowhere
+/// does not keep a visitor out.
+async fn route(state: &State, app: AppId, profile: Option<&str>, routing_key: Option<&str>) -> Result<Route, Problem> {
+    match profile {
+        // What cannot be an id is as unknown as one that is not there.
+        Some(id) => Ok(Route { profile: id.parse().ok(), named: true }),
+        None => {
+            let profile = state.store.routed(app, routing_key).await.map_err(Problem::unavailable)?;
+            Ok(Route { profile, named: false })
+        }
     }
-    if routing_key.is_some()
-        && let Some(id) = state.store.route(app, routing_key).await.map_err(Problem::unavailable)?
-    {
-        return Ok(Some(id));
+}
+
+/// The profile there. One that an embed names and the app does not have is a mistake.
+async fn profile(state: &State, app: AppId, route: &Result<Route, Problem>) -> Result<Option<Profile>, Problem> {
+    let Route { profile, named } = route.as_ref().map_err(Clone::clone)?;
+    let found = match profile {
+        Some(id) => state.store.profile(app, *id).await.map_err(Problem::unavailable)?,
+        None => None,
+    };
+    if found.is_none() && *named {
+        return Err(Problem::not_found("profile"));
     }
-    state.store.route(app, None).await.map_err(Problem::unavailable)
+    Ok(found.map(|found| found.profile))
 }
 
 async fn renew(
@@ -243,7 +283,8 @@ async fn renew(
     state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let token = token(&state, session, now).await?;
     tracing::info!(app = %session.app, session = %session.id, "session.renewed");
-    Ok(reply::data(StatusCode::OK, now, token).into_response())
+    let renewed = Renewed { token, media: state.media(now) };
+    Ok(reply::data(StatusCode::OK, now, renewed).into_response())
 }
 
 async fn token(state: &State, session: &Session, now: Timestamp) -> Result<Token, Problem> {
