@@ -29,13 +29,15 @@ EXPECTED = {
     "Widget": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*"),
     "Session": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*")
     | rows([QUERY, ADD], "TOKENKEY", "TOKENSEED") | rows([WRAP, UNWRAP], "purpose session-token"),
-    "Ingest": LOG | TABLE | QUEUE | rows([READ, QUERY], "APP#*") | rows([QUERY], "TOKENKEY") | rows([CHANGE], "LIMIT#*"),
+    "Ingest": LOG | TABLE | QUEUE | rows([READ, QUERY], "APP#*") | rows([QUERY], "TOKENKEY") | rows([CHANGE], "LIMIT#*")
+    | rows([READ, CHECK], "CALLS#*") | rows([READ, QUERY, ADD], "FORM#*", "SURVEYS#*"),
     "Dispatch": LOG | TABLE | QUEUE | rows([READ, QUERY, CHANGE], "APP#*") | rows([READ, CHANGE], "DELIVERY#*")
     | rows([UNWRAP], "purpose integration-secret")
     | rows(["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "DeliveryQueue"),
     "Console": LOG | TABLE | QUEUE
     | rows([READ, QUERY, ADD, CHANGE, REMOVE, CHECK], "APP#*", "APPS") | rows([ADD, REMOVE], "PROVIDERS")
-    | rows([READ, QUERY, CHANGE], "DELIVERY#*") | rows([READ, QUERY], "CALLS#*") | rows([ADD, QUERY], "AUDIT#*")
+    | rows([READ, QUERY, CHANGE, REMOVE], "DELIVERY#*") | rows([READ, QUERY, REMOVE], "CALLS#*", "FORM#*", "SURVEYS#*")
+    | rows([ADD, QUERY], "AUDIT#*")
     | rows([READ, QUERY, ADD, CHANGE, REMOVE], "OPERATOR#*", "SIGNIN#*", "OPERATORS", "OPERATORS#ADMINS")
     | rows([WRAP, UNWRAP], "purpose integration-secret") | rows([WRAP], "purpose provider"),
     "Media": TABLE | QUEUE | rows([READ, QUERY, CHANGE], "APP#*") | rows([READ, ADD, REMOVE], "CALLS#*")
