@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use domain::{
     app::App,
     audit::{Entry, Try},
-    id::{AppId, DeliveryId, DestinationId, IntegrationId, OperatorId},
+    id::{AppId, CallId, DeliveryId, DestinationId, IntegrationId, OperatorId},
     operator::Role::{self, Admin, Editor},
     secret::SecretName,
     time::Timestamp,
@@ -60,6 +60,16 @@ actions! {
     TestIntegration: Editor, "integration.test";
     ResendDeliveries: Editor, "integration.resend";
     ResendDelivery: Editor, "delivery.resend";
+    PutDesign: Editor, "design.put";
+    PublishDesign: Editor, "design.publish";
+    RestoreDesign: Editor, "design.restore";
+    PutForm: Editor, "form.put";
+    PutSurvey: Editor, "survey.put";
+    PutButtons: Editor, "buttons.put";
+    PutEmbed: Editor, "embed.put";
+    PutCustomCode: Editor, "custom_code.put";
+    PutRetention: Editor, "retention.put";
+    EraseCall: Admin, "call.erase";
     PutSecret: Editor, "secret.put";
     DeleteSecret: Editor, "secret.delete";
     RevealSecret: Admin, "secret.reveal";
@@ -219,6 +229,7 @@ impl Place {
                 "integration" => targets.extend(value.parse::<IntegrationId>().ok().map(|id| id.to_string())),
                 "profile" => targets.extend(value.parse::<DestinationId>().ok().map(|id| id.to_string())),
                 "delivery" => targets.extend(value.parse::<DeliveryId>().ok().map(|id| id.to_string())),
+                "call" => targets.extend(value.parse::<CallId>().ok().map(|id| id.to_string())),
                 "operator" => targets.extend(value.parse::<OperatorId>().ok().map(|id| id.to_string())),
                 "secret" => {
                     let name = value.parse::<SecretName>().ok();

@@ -4,8 +4,13 @@
 mod access;
 mod apps;
 mod audit;
+mod buttons;
 mod calls;
+mod custom_code;
 mod deliveries;
+mod design;
+mod embed;
+mod form;
 mod hours;
 mod integrations;
 mod list;
@@ -14,8 +19,10 @@ mod operator;
 mod operators;
 mod pages;
 mod profiles;
+mod retention;
 mod secrets;
 mod signing;
+mod survey;
 mod trial;
 
 use std::sync::Arc;
@@ -140,7 +147,19 @@ fn routes() -> Routes {
         .route("/integrations/{integration}/signing-key", post(signing::rotate))
         .route("/audit", get(audit::list))
         .route("/calls", get(calls::list))
-        .route("/calls/{call}", get(calls::read))
+        .route("/calls/{call}", get(calls::read).delete(calls::erase))
+        .route("/surveys", get(survey::list))
+        .route("/design", get(design::read).put(design::put))
+        .route("/design/publish", post(design::publish))
+        .route("/design/versions", get(design::versions))
+        .route("/design/versions/{version}", get(design::version))
+        .route("/design/versions/{version}/restore", post(design::restore))
+        .route("/form", get(form::read).put(form::put))
+        .route("/survey", get(survey::read).put(survey::put))
+        .route("/buttons", get(buttons::read).put(buttons::put))
+        .route("/embed", get(embed::read).put(embed::put))
+        .route("/custom-code", get(custom_code::read).put(custom_code::put))
+        .route("/retention", get(retention::read).put(retention::put))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{delivery}", get(deliveries::read))
         .route("/deliveries/{delivery}/resend", post(deliveries::resend));

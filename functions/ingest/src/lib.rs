@@ -1,8 +1,17 @@
 //! Takes life-cycle events in: valid ones of known sessions are accepted once all their deliveries are safely queued
-//! (contract section 3, "Events").
+//! (contract section 3, "Events"). And what visitors write into forms and surveys.
 
-use axum::{Router, extract::State as Extract, response::Response, routing::post};
-use domain::{event::Event, id::EventId, limit::Scope};
+mod answers;
+
+use std::net::IpAddr;
+
+use axum::{
+    Router,
+    extract::State as Extract,
+    response::Response,
+    routing::{post, put},
+};
+use domain::{event::Event, id::EventId, limit::Scope, time::Timestamp};
 use edge::{
     env::{self, Env, StartError},
     extract::{Bearer, CdnProof, ClientIp, Json, Now},
@@ -12,11 +21,12 @@ use edge::{
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
-use store::{Aws, Events, Limiter, Queue, Store, Verifier};
+use store::{Aws, Events, Limiter, Queue, Store, Verifier, token_keys::Visitor};
 
 /// What the function holds between requests.
 #[derive(Clone)]
 pub struct State {
+    store: Store,
     events: Events,
     verifier: Verifier,
     limiter: Limiter,
@@ -34,16 +44,31 @@ impl State {
         Ok(Self {
             events: Events::open(store.clone(), queue),
             verifier: Verifier::open(store.clone()),
-            limiter: Limiter::open(store, Scope::Events, env.limits(Scope::Events)?),
+            limiter: Limiter::open(store.clone(), Scope::Events, env.limits(Scope::Events)?),
+            store,
             cdn: env.optional(env::CDN_PROOF_SHA256)?,
         })
+    }
+
+    /// Whose session it is that asks, within the limits of its address and its app.
+    async fn visitor(&self, ip: IpAddr, bearer: Result<Bearer, Problem>, now: Timestamp) -> Result<Visitor, Problem> {
+        self.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+        let verified = self.verifier.verify(&bearer?.0, now).await.map_err(Problem::unavailable)?;
+        let visitor = verified.map_err(Problem::token_refused)?;
+        let app = visitor.session().app;
+        self.limiter.admit_app(app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+        Ok(visitor)
     }
 }
 
 /// The function's routes.
 pub fn router(state: State) -> Router {
     let cdn = state.cdn.clone();
-    reply::bordered(Router::new().route("/v1/events", post(accept)).with_state(state), cdn)
+    let routes = Router::new()
+        .route("/v1/events", post(accept))
+        .route("/v1/form", put(answers::form))
+        .route("/v1/surveys", post(answers::survey));
+    reply::bordered(routes.with_state(state), cdn)
 }
 
 /// What the widget is told: the event's id, and to how many integrations it is on its way.
@@ -60,11 +85,8 @@ async fn accept(
     bearer: Result<Bearer, Problem>,
     body: Result<Json<Value>, Problem>,
 ) -> Result<Response, Problem> {
-    state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
-    let verified = state.verifier.verify(&bearer?.0, now).await.map_err(Problem::unavailable)?;
-    let visitor = verified.map_err(Problem::token_refused)?;
+    let visitor = state.visitor(ip, bearer, now).await?;
     let session = visitor.session();
-    state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let Json(body) = body?;
     let event = Event::parse(&body).map_err(Problem::fields)?;
     let envelope = event.envelope(&session.context);

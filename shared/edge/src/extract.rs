@@ -33,15 +33,15 @@ impl<S: Sync> FromRequestParts<S> for Now {
     }
 }
 
-/// A JSON body of at most 64 KB.
+/// A JSON body of at most so many bytes, 64 KB unless something else is said.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub struct Json<T, const MOST: usize = MAX_BODY>(pub T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned, S: Sync, const MOST: usize> FromRequest<S> for Json<T, MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request, &[JSON]).await?;
+        let body = read(request, &[JSON], MOST).await?;
         parse_json(&body).map(Self).map_err(Problem::field)
     }
 }
@@ -67,16 +67,16 @@ pub fn no_path() -> Problem {
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// A body of at most 64 KB, sent as one of these types.
-async fn read(request: Request, types: &[&str]) -> Result<Bytes, Problem> {
+/// A body of at most so many bytes, sent as one of these types.
+async fn read(request: Request, types: &[&str], most: usize) -> Result<Bytes, Problem> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !types.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
         return Err(Problem::new(Kind::UnsupportedMediaType, "The body must be sent as application/json."));
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| {
+    let body = Limited::new(request.into_body(), most).collect().await.map_err(|error| {
         if error.downcast_ref::<LengthLimitError>().is_some() {
-            Problem::new(Kind::PayloadTooLarge, format!("The body must be at most {MAX_BODY} bytes."))
+            Problem::new(Kind::PayloadTooLarge, format!("The body must be at most {most} bytes."))
         } else {
             Problem::field(FieldError::invalid("", "did not arrive whole"))
         }
@@ -116,7 +116,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Patch<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request, &[JSON, MERGE_PATCH]).await?;
+        let body = read(request, &[JSON, MERGE_PATCH], MAX_BODY).await?;
         let given = parse_json(&body).map_err(Problem::field)?;
         let fields: BTreeMap<String, serde_json::Value> = parse_json(&body).map_err(Problem::field)?;
         let removed = fields.into_iter().filter(|(_, value)| value.is_null()).map(|(field, _)| field).collect();
@@ -175,6 +175,7 @@ fn in_words(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" => "a whole number",
         "a sequence" => "a list",
+        "a map" => "a JSON object",
         _ if expected.starts_with("struct ") => "a JSON object",
         other => other,
     }
