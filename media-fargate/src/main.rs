@@ -61,10 +61,14 @@ async fn run(env: &Env) -> Result<(), StartError> {
     state.calls().drain(patience, DRAIN_FAREWELL).await;
     println!("{}", state.embedded_metrics());
     stop.cancel();
-    for server in serving {
-        // A client that takes longer does not keep the process.
-        let _ = timeout(LAST_ANSWERS, server).await;
-    }
+    let answered = async {
+        for server in serving {
+            // One that broke has nothing left to answer.
+            let _ = server.await;
+        }
+    };
+    // A client that takes longer does not keep the process.
+    let _ = timeout(LAST_ANSWERS, answered).await;
     tracing::info!("media.stopped");
     Ok(())
 }

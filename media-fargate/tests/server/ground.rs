@@ -56,6 +56,7 @@ pub struct Ground {
     key: SigningKey,
     profile: DestinationId,
     variables: Vec<(String, String)>,
+    aws: Aws,
     client: Client,
     _embedded: Embedded,
 }
@@ -118,7 +119,7 @@ impl Ground {
             own(env::LIMIT_EVENTS_IP.0, UNLIMITED),
         ];
         let client = Client::builder().no_proxy().build().expect("a client");
-        Self { telephone, store, app: app.id, key, profile: profile.id, variables, client, _embedded: embedded }
+        Self { telephone, store, app: app.id, key, profile: profile.id, variables, aws, client, _embedded: embedded }
     }
 
     /// A server with the ground's variables, changed by these.
@@ -145,6 +146,12 @@ impl Ground {
             command.env(var.0, value);
         }
         command
+    }
+
+    /// What a server holds, in this process.
+    pub async fn state(&self) -> media::State {
+        let env = env::Env::from_pairs(self.variables.clone());
+        media::State::open(&env, &self.aws, ([127, 0, 0, 1], 9090).into()).await.expect("a server")
     }
 
     /// A new visitor's session.

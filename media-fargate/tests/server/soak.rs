@@ -13,7 +13,7 @@ fn holds(server: &Server) -> (u64, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; run by tests/run with C2C_FULL=1"]
+#[ignore = "takes minutes: cargo nextest run -p media --test server --run-ignored only --no-capture"]
 async fn a_thousand_calls_leave_nothing_behind() {
     let ground = Ground::new().await;
     let server = ground.server(&[]).await;
