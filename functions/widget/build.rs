@@ -21,13 +21,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         modules.push((file, read(file)?));
     }
     let mut assets = vec![("main.js", bundle::join(&modules)?), ("widget.css", bundle::strip(&read("widget.css")?))];
-    let mut modules = Vec::new();
-    for file in bundle::CALL {
-        let text = read(file)?;
-        bundle::check_alone(file, &text)?;
-        modules.push((file, text));
+    for (name, files) in bundle::LATER {
+        let mut modules = Vec::new();
+        for file in files {
+            let text = read(file)?;
+            bundle::check_alone(file, &text)?;
+            modules.push((*file, text));
+        }
+        assets.push((name, bundle::join(&modules)?));
     }
-    assets.push(("call.js", bundle::join(&modules)?));
     let hash = bundle::fingerprint(assets.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]));
 
     let mut table = String::new();
@@ -39,6 +41,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(table, "];")?;
     let loader = asset(out, "embed.js", &bundle::strip(&read("embed.js")?))?;
     writeln!(table, "/// The loader.\npub static LOADER: Asset = {loader};")?;
+    let bridge = asset(out, "bridge.js", &bundle::strip(&read("bridge.js")?))?;
+    writeln!(
+        table,
+        "/// What stands, inline, at the head of a document of custom code.\npub static BRIDGE: Asset = {bridge};"
+    )?;
     let document = asset(out, "widget.html", &read("widget.html")?.replace("{hash}", &hash))?;
     writeln!(table, "/// The widget document.\npub static DOCUMENT: Asset = {document};")?;
     fs::write(out.join("refused.html"), read("refused.html")?.replace("{hash}", &hash))?;

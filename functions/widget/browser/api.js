@@ -7,7 +7,7 @@ export class Refusal extends Error {
   /**
    * @param {number} status
    * @param {string} type the error envelope's type; `network` when there was no answer
-   * @param {{message?: string, requestId?: string, retryAfterMs?: number}} [more]
+   * @param {{message?: string, requestId?: string, retryAfterMs?: number, details?: {field: string, message: string}[]}} [more]
    */
   constructor(status, type, more = {}) {
     super(more.message ?? type);
@@ -15,6 +15,7 @@ export class Refusal extends Error {
     this.type = type;
     this.requestId = more.requestId;
     this.retryAfterMs = more.retryAfterMs;
+    this.details = more.details;
   }
 
   /** Whether the same request may fare better the second time. */
@@ -28,14 +29,14 @@ export class Refusal extends Error {
  * @param {string} path
  * @param {unknown} body
  * @param {string} [token]
- * @param {boolean} [keepalive] the request outlives the page
- * @returns {Promise<any>} the success envelope
+ * @param {{keepalive?: boolean, method?: string}} [how] with `keepalive` the request outlives the page
+ * @returns {Promise<any>} the success envelope; nothing when the answer has no body
  */
-async function post(path, body, token, keepalive = false) {
+async function request(path, body, token, { keepalive = false, method = "POST" } = {}) {
   let answer, text;
   try {
     answer = await fetch(path, {
-      method: "POST",
+      method,
       headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
       body: JSON.stringify(body),
       credentials: "omit",
@@ -47,6 +48,7 @@ async function post(path, body, token, keepalive = false) {
   } catch {
     throw new Refusal(0, "network");
   }
+  if (answer.status === 204) return undefined;
   let envelope;
   try {
     envelope = JSON.parse(text);
@@ -58,6 +60,7 @@ async function post(path, body, token, keepalive = false) {
   throw new Refusal(answer.ok ? 502 : answer.status, envelope?.error?.type ?? "unknown", {
     message: envelope?.error?.message,
     requestId: envelope?.error?.requestId,
+    details: envelope?.error?.details,
     retryAfterMs: seconds > 0 ? seconds * 1000 : undefined,
   });
 }
@@ -67,7 +70,7 @@ async function post(path, body, token, keepalive = false) {
  *   context?: Record<string, string>, preview?: boolean}} SessionRequest
  * @typedef {{sessionId: string, sessionToken: string, expiresAt: string, open: boolean,
  *   closed?: {message?: string, label?: string, opensAt?: string}, destinationId?: string | null,
- *   media?: {url?: string, iceServers?: RTCIceServer[]}, widget?: Record<string, unknown>}} SessionAnswer
+ *   media?: {url?: string, iceServers?: RTCIceServer[]}, widget?: Partial<import("./design.js").Design>}} SessionAnswer
  */
 
 /**
@@ -79,14 +82,27 @@ function withLifetime({ data, meta }) {
   return { ...data, lifetimeMs: Number.isFinite(lifetime) ? Math.max(0, lifetime) : 0 };
 }
 
-/** @param {SessionRequest} request */
-export const openSession = async (request) => withLifetime(await post("/v1/sessions", request));
+/** @param {SessionRequest} wanted */
+export const openSession = async (wanted) => withLifetime(await request("/v1/sessions", wanted));
 
 /** @param {string} token */
-export const renewSession = async (token) => withLifetime(await post("/v1/sessions/renew", {}, token));
+export const renewSession = async (token) => withLifetime(await request("/v1/sessions/renew", {}, token));
 
 /**
  * @param {{id: string, name: string, data: Record<string, unknown>, timestamp: string}} event
  * @param {string} token
  */
-export const postEvent = (event, token) => post("/v1/events", event, token, true);
+export const postEvent = (event, token) => request("/v1/events", event, token, { keepalive: true });
+
+/**
+ * What the visitor told before the call.
+ * @param {Record<string, string | boolean>} values
+ * @param {string} token
+ */
+export const putForm = (values, token) => request("/v1/form", { values }, token, { method: "PUT" });
+
+/**
+ * @param {{callId: string, answers: {questionId: string, rating?: number, text?: string}[], comment?: string}} survey
+ * @param {string} token
+ */
+export const postSurvey = (survey, token) => request("/v1/surveys", survey, token);

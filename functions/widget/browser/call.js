@@ -6,6 +6,7 @@
 
 import { CallError, deleteCall, patchOffer, postOffer, readControl } from "./line.js";
 import { openMicrophone } from "./microphone.js";
+import { callScreen } from "./panel.js";
 
 // Every wait has its end. The media server has limits of its own, and its word comes first wherever it can still reach us.
 const OFFER_MS = 5_000;
@@ -27,6 +28,8 @@ const LOST_MS = 30_000;
  */
 
 export class Call {
+  /** How a call is drawn; it comes with the call. */
+  static screen = callScreen;
   /** Once everything about the call is done, so that the next one finds the line free. @type {Promise<unknown>} */
   over = Promise.resolve();
   #ended = false;
@@ -147,12 +150,16 @@ export class Call {
     peer.onconnectionstatechange = () => this.#changed(peer.connectionState);
     const channel = peer.createDataChannel("control");
     this.#channel = channel;
-    channel.onopen = () => this.#wait(PICK_UP_MS, "no_answer");
+    channel.onopen = () => {
+      this.#wait(PICK_UP_MS, "no_answer");
+      void this.#listDevices();
+    };
     channel.onmessage = ({ data }) => this.#heard(readControl(data));
     // It says how a call ends before it closes. When it did not, it is the media server itself that went.
     channel.onclose = () => this.#fail("media_failed");
     const { signal } = this.#listening;
     addEventListener("online", () => this.#elsewhere(), { signal });
+    navigator.mediaDevices.addEventListener("devicechange", () => void this.#listDevices(), { signal });
     /** @type {any} */
     const network = /** @type {any} */ (navigator).connection;
     // It also changes with every new estimate of speed; only another kind of network is another way.
@@ -252,22 +259,46 @@ export class Call {
 
   /** Takes a microphone into use, muted as the one before. @param {MediaStream} microphone */
   #take(microphone) {
+    release(this.#microphone);
     this.#microphone = microphone;
     this.mute(this.#muted);
     const [track] = microphone.getAudioTracks();
-    track.onended = () => void this.#replace();
+    // Unplugged or taken away: the next best takes its place.
+    track.onended = () => void this.#replace().catch((error) => this.#fail(error instanceof CallError ? error.code : "internal"));
   }
 
-  /** The microphone was unplugged or taken away: the next best takes its place. */
-  async #replace() {
-    try {
-      const microphone = await openMicrophone();
-      if (this.#ended) return release(microphone);
-      this.#take(microphone);
-      await this.#peer?.getSenders()[0]?.replaceTrack(microphone.getAudioTracks()[0]);
-    } catch (error) {
-      this.#fail(error instanceof CallError ? error.code : "internal");
+  /** @param {string} [device] none: the browser chooses */
+  async #replace(device) {
+    const microphone = await openMicrophone(device);
+    if (this.#ended) return release(microphone);
+    this.#take(microphone);
+    await this.#peer?.getSenders()[0]?.replaceTrack(microphone.getAudioTracks()[0]);
+    await this.#listDevices();
+  }
+
+  /**
+   * Talks or listens through another device. One that cannot be had leaves things as they are.
+   * @param {"audioinput" | "audiooutput"} kind
+   * @param {string} id
+   */
+  async use(kind, id) {
+    const chosen = kind === "audioinput" ? this.#replace(id) : /** @type {any} */ (this.#audio).setSinkId(id);
+    await Promise.resolve(chosen).catch(() => undefined);
+    await this.#listDevices();
+  }
+
+  /** Shows which there are, and which are in use. */
+  async #listDevices() {
+    const found = await navigator.mediaDevices.enumerateDevices().catch(() => []);
+    const speaker = /** @type {any} */ (this.#audio).sinkId;
+    const used = [this.#microphone?.getAudioTracks()[0]?.getSettings().deviceId, speaker || "default"];
+    const devices = [];
+    for (const { kind, deviceId: id, label } of found) {
+      // Not every browser lets a page choose the speaker.
+      if (!id || kind === "videoinput" || (kind === "audiooutput" && speaker === undefined)) continue;
+      devices.push({ kind, id, label, used: id === used[kind === "audioinput" ? 0 : 1] });
     }
+    this.#tell({ type: "shows", what: { devices } });
   }
 
   // The end.

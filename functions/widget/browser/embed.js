@@ -8,6 +8,7 @@
 //                                                   others, and of two equal keys the first counts; a key named
 //                                                   like a parameter is dropped
 //   data-position="bottom-right" | "bottom-left" | "inline" (where the script stands)   data-label="Call us"
+//   data-accent="#0b57d0" data-on-accent="#ffffff"  colours of the button and of what stands on it
 // No other attribute is passed on: consent and tag managers put theirs on script elements too.
 //
 // It costs the page nothing while that loads: it waits for `load`, 1.5 s and an idle moment, and then draws one button
@@ -21,14 +22,14 @@
     try {
       act();
     } catch (error) {
-      console.warn("Click to Call:", error);
+      console.warn("click-to-call:", error);
     }
   };
 
   /** @param {HTMLScriptElement} script */
   const start = (script) => {
     const data = script.dataset;
-    if (!data.appId) throw "no data-app-id";
+    if (!data.appId) throw "no app id";
     const address = new URL("/widget/" + encodeURIComponent(data.appId), script.src);
     /** @type {string[]} */
     const own = [];
@@ -66,32 +67,31 @@
     // Tag managers like to run a script twice.
     /** @type {any} */
     const page = window;
-    const drawn = (page.clickToCall ??= new Set());
-    if (drawn.has(address.href)) return;
-    drawn.add(address.href);
+    const drawn = (page.clickToCall ??= {});
+    if (drawn[address.href]) return;
+    drawn[address.href] = true;
 
-    const { position, label } = script.dataset;
+    const { position, label = "Call us", accent = "#0b57d0", onAccent = "white" } = script.dataset;
     const inline = position === "inline";
     const side = position === "bottom-left" ? "left" : "right";
     const host = document.createElement("div");
     const root = host.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(`
-:host{all:initial;${inline ? "display:inline-block" : `position:fixed;z-index:2147483000;bottom:20px;${side}:20px`}}
-button{all:unset;display:flex;align-items:center;justify-content:center;gap:10px;width:144px;height:56px;overflow:hidden;border:1px solid transparent;border-radius:28px;background:#0b6b4e;color:#fff;font:600 17px system-ui,sans-serif;cursor:pointer;box-shadow:0 4px 20px #0004}
-button:focus-visible{outline:3px solid #0b6b4e;outline-offset:3px}
+:host{all:initial;z-index:99999999;${inline ? "display:inline-block;position:relative" : `position:fixed;bottom:20px;${side}:20px`}}
+button{all:unset;display:flex;align-items:center;justify-content:center;gap:10px;width:144px;height:56px;overflow:hidden;border:1px solid #0000;border-radius:28px;background:${accent};color:${onAccent};font:600 17px system-ui;cursor:pointer;box-shadow:0 4px 20px #0004}
+button:focus-visible{outline:auto;outline-offset:3px}
 button::before{content:"";width:24px;height:24px;background:currentColor;clip-path:path("M7 3h2l2 4-2 2a12 12 0 0 0 6 6l2-2 4 2v2a3 3 0 0 1-3 3A17 17 0 0 1 4 6a3 3 0 0 1 3-3Z")}
-[aria-expanded=true]::before{clip-path:path("M4 9l8 8 8-8-2-2-6 6-6-6Z")}
-iframe{box-sizing:border-box;position:fixed;z-index:2147483000;bottom:88px;${side}:20px;width:min(360px,100vw - 40px);height:min(500px,100vh - 108px);border:1px solid #8883;border-radius:20px;box-shadow:0 4px 40px #0004}
+[aria-expanded=true]::before{clip-path:path("M4 8h16l-8 9Z")}
+iframe{box-sizing:border-box;position:fixed;bottom:88px;${side}:20px;width:min(360px,100vw - 40px);height:min(500px,100vh - 108px);border:1px solid #8883;border-radius:20px;box-shadow:0 4px 20px #0004}
 @media(max-height:440px){
 iframe{inset:0;width:100vw;height:100vh;border-radius:0}
-[aria-expanded=true]{position:fixed;z-index:2147483001;top:8px;${side}:8px;width:44px;height:44px;gap:0;font-size:0}
+[aria-expanded=true]{position:fixed;z-index:1;top:8px;${side}:8px;width:44px;height:44px;gap:0;font-size:0}
 }`);
     root.adoptedStyleSheets = [sheet];
 
     const button = document.createElement("button");
-    button.type = "button";
-    button.append(label ?? "Call us");
+    button.append(label);
     root.append(button);
 
     let shown = true;

@@ -11,22 +11,32 @@ const PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
 
 /**
- * @param {import("./session.js").Session} session
  * @param {import("./state.js").Report} report
+ * @param {Record<string, string>} context
+ * @returns {import("./outlets.js").Envelope}
+ */
+export const envelope = ({ name, data, id }, context) =>
+  ({ id: id ?? eventId(), name, data: { ...data, context }, timestamp: new Date().toISOString() });
+
+/**
+ * @param {import("./session.js").Session} session
+ * @param {import("./outlets.js").Envelope} event
+ * @param {boolean} ofCall
  * @returns {Promise<boolean>} whether the server has it
  */
-export async function sendEvent(session, { name, data, id }) {
-  const event = { id: id ?? eventId(), name, data, timestamp: new Date().toISOString() };
+export async function sendEvent(session, { data: { context: _, ...data }, ...rest }, ofCall) {
+  // The server puts the session's own context in.
+  const event = { ...rest, data };
   for (let attempt = 1; ; attempt++) {
     try {
-      const token = id ? session.bearer : await session.token();
+      const token = ofCall ? session.bearer : await session.token();
       if (!token) return false;
       await postEvent(event, token);
       return true;
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal(0, "unknown");
       // The token was refused though it should hold: a new session takes its place.
-      if (refusal.status === 401 && !id) session.forget();
+      if (refusal.status === 401 && !ofCall) session.forget();
       else if (!refusal.passing) return false;
       if (attempt === 2) return false;
       const pause = Math.min(refusal.retryAfterMs ?? PAUSE_MS, LONGEST_PAUSE_MS);

@@ -23,7 +23,20 @@ export function eventId(now = Date.now(), random = crypto.getRandomValues(new Ui
 export const endId = (callId) => callId.replace(/^call_/, "evt_");
 
 /**
- * That a call began: its neighbour, which differs in the lowest bit of the last character.
+ * The same but for these bits of the last character.
+ * @param {string} callId
+ * @param {number} bits
+ */
+const neighbour = (callId, bits) => endId(callId).slice(0, -1) + DIGITS[DIGITS.indexOf(callId.slice(-1)) ^ bits];
+
+/**
+ * That a call began.
  * @param {string} callId
  */
-export const startId = (callId) => endId(callId).slice(0, -1) + DIGITS[DIGITS.indexOf(callId.slice(-1)) ^ 1];
+export const startId = (callId) => neighbour(callId, 1);
+
+/**
+ * That the survey after a call was filled in, as the server tells it too.
+ * @param {string} callId
+ */
+export const surveyId = (callId) => neighbour(callId, 2);

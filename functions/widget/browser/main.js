@@ -5,13 +5,16 @@
 // eye: the modules one after the other, imports between them and lines of pure comment left out. It refuses a
 // top-level name that two of them share. Modules outside that file are imported when needed, and import none of it.
 
-import { Refusal } from "./api.js";
+import { postSurvey, putForm, Refusal } from "./api.js";
 import { readAddress } from "./context.js";
-import { sendEvent } from "./events.js";
+import { dress, readDesign } from "./design.js";
+import { envelope, sendEvent } from "./events.js";
+import { loadLanguage, pickLanguage, speak } from "./language.js";
+import { Outlets } from "./outlets.js";
 import { Session } from "./session.js";
 import { step } from "./state.js";
-import { isErrorCode, reportText } from "./texts.js";
-import { render } from "./view.js";
+import { isErrorCode, reportText, TEXTS } from "./texts.js";
+import { kit, render } from "./view.js";
 
 const MOST_DIGITS_SHOWN = 16;
 
@@ -31,6 +34,10 @@ let opened;
 /** @type {import("./call.js").Call | undefined} */
 let live;
 
+const outlets = new Outlets((name, data) => outlets.toPage(envelope({ name: `custom.${name}`, data }, embed.context)));
+/** What the visitor has told before a call, and in which session. @type {{values: Record<string, string | boolean>, session?: string} | undefined} */
+let told;
+
 /** What visitors can do. */
 const actions = {
   call,
@@ -44,9 +51,16 @@ const actions = {
     live?.mute(muted);
     take({ type: "shows", what: { muted } });
   },
-  keypad() {
-    if (state.name === "calling") take({ type: "shows", what: { keypad: !state.shown.keypad } });
+  /** @param {"keypad" | "devices"} what */
+  toggle(what) {
+    if (state.name !== "calling") return;
+    take({ type: "shows", what: { open: state.shown.open === what ? "" : what } });
   },
+  /**
+   * @param {"audioinput" | "audiooutput"} kind
+   * @param {string} id
+   */
+  use: (kind, id) => live?.use(kind, id),
   /** @param {string} digit */
   press(digit) {
     if (state.name !== "calling") return;
@@ -55,7 +69,15 @@ const actions = {
   },
   hear: () => live?.listen(),
   retry,
+  skip: () => void take({ type: "skip" }),
+  /** @param {import("./design.js").CustomButton} button */
+  clicked({ label, action, value }) {
+    take({ type: "button", label, action });
+    if (action === "copy") void copy(value).then(say);
+  },
 };
+/** @type {import("./view.js").Scene} */
+const scene = { actions, design: readDesign() };
 
 /**
  * @param {import("./state.js").Input} input
@@ -66,7 +88,10 @@ function take(input) {
   const changed = next !== state;
   state = next;
   if (changed) draw();
-  return report && sendEvent(session, report);
+  if (!report) return undefined;
+  const event = envelope(report, embed.context);
+  outlets.tell(event);
+  return report.known ? undefined : sendEvent(session, event, report.id !== undefined);
 }
 
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -74,19 +99,32 @@ let clock;
 
 /** Draws the state, and again every second while a clock is to be seen. */
 function draw() {
-  render(state, actions);
+  render(state, scene);
   const running = state.name === "calling" && state.since !== undefined;
-  if (running) clock ??= setInterval(() => render(state, actions), 1_000);
+  if (running) clock ??= setInterval(() => render(state, scene), 1_000);
   else clock = void clearInterval(clock);
 }
 
 /** @param {boolean} again whether this document has had a session before */
 async function start(again) {
+  const { languages } = navigator;
+  const guess = pickLanguage(embed.lang, undefined, languages);
+  const guessed = loadLanguage(guess);
   try {
     opened = await session.open();
+    const design = readDesign(opened.widget);
+    scene.design = design;
+    told = undefined;
+    const language = pickLanguage(embed.lang, design.lang, languages);
+    const file = await (language === guess ? guessed : loadLanguage(language));
+    // An app's own words are in the app's language; visitors of another do not want them.
+    speak(language, file, language === pickLanguage(undefined, design.lang, [language]) ? design.texts : {});
+    dress(design.theme, embed.theme);
+    outlets.open(design, embed.appId, embed.context);
     take({ type: "opened", open: opened.open, closed: opened.closed, isPreview: embed.preview, again });
   } catch (error) {
     const refusal = error instanceof Refusal ? error : new Refusal(500, "unknown");
+    speak(guess, await guessed, {});
     take({ type: "refused", code: startCode(refusal), requestId: refusal.requestId });
   }
 }
@@ -104,7 +142,64 @@ function startCode({ status, type }) {
   return status >= 400 && status < 500 ? "wrong_settings" : "internal";
 }
 
+/**
+ * Asks for what a sheet holds; it comes only to those who are asked anything.
+ * @param {import("./design.js").Question[]} questions
+ * @param {(sheet: import("./sheet.js").Sheet, loaded: typeof import("./sheet.js")) => Promise<unknown>} send
+ */
+async function ask(questions, send) {
+  const loaded = await import("./sheet.js").catch(() => undefined);
+  scene.sheet = loaded && new loaded.Sheet(kit, questions, (sheet) => send(sheet, loaded)).element;
+  return loaded !== undefined;
+}
+
+/** A token for a call, in a session that knows what the visitor told. */
+async function ready() {
+  const token = await session.token();
+  if (told && told.session !== session.id) {
+    await putForm(told.values, token);
+    told.session = session.id;
+  }
+  return token;
+}
+
+/** From the tap: first the questions, if there are any and they were not answered, then the call. */
 async function call() {
+  const { form } = scene.design;
+  if (!form || told?.session) return place();
+  const before = state;
+  const asked = await ask(form.fields, async ({ values }) => {
+    told = { values };
+    await ready();
+    void place();
+  });
+  if (state !== before) return;
+  if (asked) return void take({ type: "form" });
+  take({ type: "call" });
+  fail("network_unreachable");
+}
+
+/** After a call: what was it like? Nobody waits for it, and a survey that does not come is none. */
+async function survey() {
+  const { survey: wanted } = scene.design;
+  const before = state;
+  if (!wanted || before.name !== "ended") return;
+  const { callId } = before;
+  // One rating there must be: its mean is what the event tells.
+  const first = wanted.questions.find(({ kind }) => kind === "rating");
+  const questions = wanted.questions.map((question) => ({ ...question, required: question === first }));
+  /** @type {import("./design.js").Question[]} */
+  const comment = wanted.comment ? [{ id: "comment", kind: "comment", label: TEXTS.comment }] : [];
+  const all = [...questions, ...comment];
+  const asked = await ask(all, async ({ values }, { surveyOf }) => {
+    const { body, told: said } = surveyOf(all, values);
+    await postSurvey({ callId, ...body }, await session.token());
+    take({ type: "submitted", ...said });
+  });
+  if (asked && state === before) take({ type: "survey" });
+}
+
+async function place() {
   const before = live?.over;
   take({ type: "call" });
   const attempt = state;
@@ -114,12 +209,13 @@ async function call() {
   if (state !== attempt) return;
   session.need(true);
   if (!loaded) return void fail("network_unreachable");
+  scene.panel = loaded.Call.screen;
   const placed = new loaded.Call({
     mediaUrl: opened?.media?.url,
     iceServers: opened?.media?.iceServers,
     bearer: () => session.bearer,
     // Only now, while the microphone opens and the offer is made, may the line of the call before be in the way.
-    token: () => Promise.resolve(before).then(() => session.token()).catch((error) => {
+    token: () => Promise.resolve(before).then(ready).catch((error) => {
       throw Object.assign(new Error("no session"), { code: callCode(error) });
     }),
     tell: (input) => (placed === live ? hear(input) : undefined),
@@ -134,10 +230,16 @@ async function call() {
  */
 function hear(input) {
   if (input.type === "failed") return fail(input.code);
-  if (input.type === "ended") session.need(false);
+  if (input.type === "ended") {
+    session.need(false);
+    const reported = take(input);
+    void survey();
+    return reported;
+  }
   if (input.type !== "started") return take(input);
   const { profile, routingKey } = embed;
-  return take({ ...input, destinationId: opened?.destinationId ?? profile, routingKey, hasFormValues: false });
+  const hasFormValues = Object.keys(told?.values ?? {}).length > 0;
+  return take({ ...input, destinationId: opened?.destinationId ?? profile, routingKey, hasFormValues });
 }
 
 /** @param {string} code */
@@ -163,6 +265,34 @@ function retry() {
   take({ type: "reload" });
   void start(false);
 }
+
+/**
+ * Frames may be denied the clipboard's own way; the old one needs no more than the tap.
+ * @param {string} text
+ */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return TEXTS.copied;
+  } catch {
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    const { activeElement: before } = document;
+    field.select();
+    const copied = document.execCommand("copy");
+    field.remove();
+    if (before instanceof HTMLElement) before.focus();
+    // Whoever cannot copy can read.
+    return copied ? TEXTS.copied : text;
+  }
+}
+
+/** Says something beside the state, until that changes. @param {string} text */
+const say = (text) => {
+  const line = document.getElementById("status");
+  if (line) line.textContent = text;
+};
 
 // A page put aside for the back/forward cache keeps no call, no microphone and no token; when it comes back, it asks
 // for a session again.
@@ -190,11 +320,15 @@ addEventListener("keydown", (event) => {
 });
 
 // Once somebody aims at the widget, the module that places calls is fetched, so that the tap does not wait for it.
-const warm = () => void import("./call.js").catch(() => undefined);
+const warm = () => {
+  const { form, survey: asked } = scene.design;
+  void import("./call.js").catch(() => undefined);
+  if (form || asked) void import("./sheet.js").catch(() => undefined);
+};
 addEventListener("pointerover", warm, { once: true });
 addEventListener("focusin", warm, { once: true });
 
-if (embed.theme === "light" || embed.theme === "dark") document.documentElement.dataset.theme = embed.theme;
+dress({}, embed.theme);
 if (embed.debug) console.debug("Click to Call: context", embed.context, { dropped: embed.dropped, cut: embed.cut });
-render(state, actions);
+render(state, scene);
 void start(false);

@@ -3,10 +3,11 @@
 import { CallError } from "./line.js";
 
 /**
+ * @param {string} [device] this one and no other
  * @returns {Promise<MediaStream>}
  * @throws {CallError}
  */
-export async function openMicrophone() {
+export async function openMicrophone(device) {
   if (!isSecureContext || !navigator.mediaDevices?.getUserMedia) throw new CallError("insecure_context");
   // Browsers that can tell say in advance that the page did not delegate the microphone; asking would only be "denied".
   const policy = /** @type {any} */ (document).permissionsPolicy ?? /** @type {any} */ (document).featurePolicy;
@@ -14,7 +15,13 @@ export async function openMicrophone() {
   try {
     // Plain values are wishes: a device that cannot fulfil one is still taken.
     return await navigator.mediaDevices.getUserMedia({
-      audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 },
+      audio: {
+        echoCancellation: true,
+        noiseSuppression: true,
+        autoGainControl: true,
+        channelCount: 1,
+        ...(device && { deviceId: { exact: device } }),
+      },
     });
   } catch (error) {
     throw new CallError(microphoneCode(error instanceof DOMException ? error.name : ""));

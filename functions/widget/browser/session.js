@@ -17,6 +17,8 @@ export class Session {
   #opening;
   #request;
   #needed = false;
+  /** Of the last that was opened. @type {string | undefined} */
+  id;
 
   /** @param {import("./api.js").SessionRequest} request */
   constructor(request) {
@@ -31,6 +33,7 @@ export class Session {
   open() {
     this.#opening ??= openSession(this.#request)
       .then((answer) => {
+        this.id = answer.sessionId;
         this.#keep(answer);
         return answer;
       })

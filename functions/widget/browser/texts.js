@@ -1,5 +1,6 @@
-// What the widget says. Visitors' texts say what happened and what to do next, and blame nobody; the owner's note says
-// what to change in the embed code. `report` is the fixed English sentence of a `call_error` event, for developers.
+// What the widget says, in English. Visitors' texts say what happened and what to do next, and blame nobody. Other languages
+// are files of their own that take the place of these (language.js); what is for the site's owner and for developers
+// (`owner`, the sentences of `call_error`) stays English.
 
 /**
  * @typedef {{title: string, body: string, retry?: boolean, elsewhere?: boolean, owner?: string}} ErrorText
@@ -35,7 +36,14 @@ export const TEXTS = {
   muted: "Your microphone is off.",
   keypad: "Keypad",
   hear: "Tap to hear the call",
-  quality: ["Poor connection", "Fair connection", "Good connection", "Very good connection"],
+  quality1: "Poor connection",
+  quality2: "Fair connection",
+  quality3: "Good connection",
+  quality4: "Very good connection",
+  devices: "Audio",
+  microphone: "Microphone",
+  speaker: "Speaker",
+  device: "Device",
   ended: "Call ended",
   endedBody: "Thank you for calling.",
   lasted: "It took",
@@ -43,6 +51,29 @@ export const TEXTS = {
   closed: "Closed right now",
   closedTitle: "We’re closed right now",
   closedBody: "Please come back during our opening hours.",
+  opens: "Open again",
+  formStatus: "Before your call",
+  formTitle: "Tell us a little first",
+  formBody: "So that we can help you sooner.",
+  optional: "optional",
+  choose: "Please choose",
+  missing: "Please fill this in.",
+  unchosen: "Please choose one.",
+  unticked: "Please tick this box to go on.",
+  notEmail: "Please write an address such as name@example.com.",
+  notPhone: "Please write a number such as +44 20 7946 0000.",
+  notSent: "That didn’t get through. Please try again.",
+  send: "Send",
+  back: "Back",
+  skip: "Skip",
+  surveyTitle: "How was your call?",
+  worst: "Very bad",
+  best: "Very good",
+  comment: "Anything to add?",
+  thanks: "Thank you",
+  thanksBody: "Your answers help us get better.",
+  copied: "Copied",
+  others: "Other ways to reach us",
   unavailable: "Not available",
   unconnected: "Not connected",
   retry: "Try again",

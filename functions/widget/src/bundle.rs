@@ -5,11 +5,32 @@
 //! but comment and blanks at the beginning of a line are left out. Nothing is renamed or rewritten.
 
 /// The modules of the first paint, each after those it imports. They are served as `main.js`.
-pub const FIRST_PAINT: [&str; 9] =
-    ["ids.js", "context.js", "texts.js", "state.js", "api.js", "session.js", "events.js", "view.js", "main.js"];
+pub const FIRST_PAINT: [&str; 12] = [
+    "ids.js",
+    "context.js",
+    "texts.js",
+    "language.js",
+    "design.js",
+    "state.js",
+    "api.js",
+    "session.js",
+    "events.js",
+    "outlets.js",
+    "view.js",
+    "main.js",
+];
 
-/// The modules of a call, joined likewise. They are served as `call.js` and imported when somebody is about to call.
-pub const CALL: [&str; 3] = ["line.js", "microphone.js", "call.js"];
+/// What is imported later: the name it is served as, and its modules, joined likewise. Calls come when somebody is about to
+/// call, sheets when an app asks its visitors questions, languages when the visitor speaks another than English.
+pub const LATER: [(&str, &[&str]); 7] = [
+    ("call.js", &["line.js", "microphone.js", "panel.js", "call.js"]),
+    ("sheet.js", &["sheet.js"]),
+    ("de.js", &["de.js"]),
+    ("es.js", &["es.js"]),
+    ("fr.js", &["fr.js"]),
+    ("pt.js", &["pt.js"]),
+    ("ar.js", &["ar.js"]),
+];
 
 /// Leaves out lines of nothing but comment, empty lines, and blanks at the beginning of a line.
 ///

@@ -35,11 +35,78 @@ const MIN_CONTRAST: f64 = 4.5;
 /// The widget's texts that an app may word itself. The browser's module says what they are (`texts.js`; both sides are held
 /// to `tests/vectors/texts.json`).
 pub const TEXT_KEYS: &[&str] = &[
-    "asking", "askingBody", "askingTitle", "body", "call", "closed", "closedBody", "closedTitle", "connected",
-    "connectedTitle", "dialling", "diallingBody", "diallingTitle", "elsewhere", "ended", "endedBody", "hangUp", "hear",
-    "held", "heldBody", "heldTitle", "keypad", "lasted", "leaving", "loading", "lost", "lostBody", "lostTitle",
-    "microphoneNote", "mute", "muted", "owner", "ready", "reference", "retry", "ringing", "ringingBody", "title",
-    "unavailable", "unconnected", "unmute",
+    "asking",
+    "askingBody",
+    "askingTitle",
+    "back",
+    "best",
+    "body",
+    "call",
+    "choose",
+    "closed",
+    "closedBody",
+    "closedTitle",
+    "comment",
+    "connected",
+    "connectedTitle",
+    "copied",
+    "device",
+    "devices",
+    "dialling",
+    "diallingBody",
+    "diallingTitle",
+    "elsewhere",
+    "ended",
+    "endedBody",
+    "formBody",
+    "formStatus",
+    "formTitle",
+    "hangUp",
+    "hear",
+    "held",
+    "heldBody",
+    "heldTitle",
+    "keypad",
+    "lasted",
+    "leaving",
+    "loading",
+    "lost",
+    "lostBody",
+    "lostTitle",
+    "microphone",
+    "microphoneNote",
+    "missing",
+    "mute",
+    "muted",
+    "notEmail",
+    "notPhone",
+    "notSent",
+    "opens",
+    "optional",
+    "others",
+    "owner",
+    "quality1",
+    "quality2",
+    "quality3",
+    "quality4",
+    "ready",
+    "reference",
+    "retry",
+    "ringing",
+    "ringingBody",
+    "send",
+    "skip",
+    "speaker",
+    "surveyTitle",
+    "thanks",
+    "thanksBody",
+    "title",
+    "unavailable",
+    "unchosen",
+    "unconnected",
+    "unmute",
+    "unticked",
+    "worst",
 ];
 
 /// The language of a widget.
@@ -273,7 +340,8 @@ impl Theme {
         if contrast < MIN_CONTRAST {
             // Rounded down: what falls short must not look as if it did not.
             let shown = (contrast * 100.0).floor() / 100.0;
-            let message = format!("must stand out from accent: the contrast is {shown:.2}:1, and 4.5:1 is needed to be read");
+            let message =
+                format!("must stand out from accent: the contrast is {shown:.2}:1, and 4.5:1 is needed to be read");
             errors.push(FieldError { field: "theme.onAccent".into(), message, code: "low_contrast" });
         }
     }
@@ -281,7 +349,9 @@ impl Theme {
 
 /// Relative luminance of `#rrggbb` (WCAG 2.2).
 fn luminance(colour: &str) -> Option<f64> {
-    let digits = colour.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    let digits = colour
+        .strip_prefix('#')
+        .filter(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     let channel = |at: usize| {
         let value = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).ok()?) / 255.0;
         Some(if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) })
@@ -374,7 +444,9 @@ pub fn check_buttons(mut buttons: Vec<Button>) -> Result<Vec<Button>, Vec<FieldE
                 None
             }
             Action::Link => (!is_https(value)).then_some(HTTPS),
-            Action::Call => (!is_number(value)).then_some("must be an international phone number such as +493012345678"),
+            Action::Call => {
+                (!is_number(value)).then_some("must be an international phone number such as +493012345678")
+            }
             Action::Email => (!is_email(value)).then_some("must be an email address such as help@example.com"),
         };
         errors.extend(wrong.map(|message| FieldError::invalid(at, message)));
@@ -396,7 +468,8 @@ mod tests {
     use super::*;
 
     fn look(value: &Value) -> Result<Look, Vec<(String, String)>> {
-        let look: Look = serde_json::from_value(value.clone()).map_err(|error| vec![("json".into(), error.to_string())])?;
+        let look: Look =
+            serde_json::from_value(value.clone()).map_err(|error| vec![("json".into(), error.to_string())])?;
         look.check().map_err(|errors| errors.into_iter().map(|error| (error.field, error.message)).collect())
     }
 
@@ -487,7 +560,10 @@ mod tests {
         let content = Content { look: kept, ..Content::default() };
         let shown = serde_json::to_value(Published::new(3, &content)).expect("JSON");
         assert_eq!((&shown["version"], &shown["form"], &shown["survey"]), (&json!(3), &Value::Null, &Value::Null));
-        assert_eq!((&shown["theme"]["position"], &shown["theme"]["onAccent"]), (&json!("bottom-left"), &json!("#ffffff")));
+        assert_eq!(
+            (&shown["theme"]["position"], &shown["theme"]["onAccent"]),
+            (&json!("bottom-left"), &json!("#ffffff"))
+        );
         let stored = serde_json::to_value(&content).expect("JSON");
         assert_eq!(serde_json::from_value::<Content>(stored).expect("a content"), content);
     }
@@ -519,7 +595,11 @@ mod tests {
             ("email", "a@b.example?bcc=c@d.example "),
             ("email", "a@b.example,c@d.example"),
         ] {
-            assert_eq!(check(json!([button(action, value)])), Err(vec!["buttons[0].value".to_owned()]), "{action} {value}");
+            assert_eq!(
+                check(json!([button(action, value)])),
+                Err(vec!["buttons[0].value".to_owned()]),
+                "{action} {value}"
+            );
         }
         assert!(check(Value::Array(vec![button("copy", "x"); 7])).is_err());
     }

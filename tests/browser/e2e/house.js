@@ -46,15 +46,19 @@ async function openSession() {
  * A page of its own, whose complaints are collected: policy violations and uncaught errors. Pages share one real session
  * unless a test needs its own: so many tests in a minute would meet the limit of sessions for one address.
  * @param {import("playwright-core").Browser} browser
- * @param {import("playwright-core").BrowserContextOptions & {ownSession?: boolean}} [options]
+ * @param {import("playwright-core").BrowserContextOptions & {ownSession?: boolean, answer?: Record<string, unknown>}} [options]
+ *   `answer` takes the place of what the session's answer says of the widget
  */
 export async function open(browser, options = {}) {
-  const { ownSession = false, ...rest } = options;
+  const { ownSession = false, answer, ...rest } = options;
   const context = await browser.newContext(rest);
-  if (!ownSession) {
-    shared ??= await openSession();
-    const { status, json } = shared;
-    await context.route("**/v1/sessions", (route) => route.fulfill({ status, json }));
+  if (!ownSession) shared ??= await openSession();
+  if (!ownSession || answer) {
+    await context.route("**/v1/sessions", async (route) => {
+      const real = ownSession ? await route.fetch() : undefined;
+      const { status, json } = real ? { status: real.status(), json: await real.json() } : /** @type {any} */ (shared);
+      await route.fulfill({ status, json: { ...json, data: { ...json.data, ...answer } } });
+    });
   }
   const page = await context.newPage();
   /** @type {string[]} */

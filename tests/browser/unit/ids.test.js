@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { endId, eventId, startId } from "../../../functions/widget/browser/ids.js";
+import { endId, eventId, startId, surveyId } from "../../../functions/widget/browser/ids.js";
 
 test("the form the server asks for", () => {
   for (let i = 0; i < 100; i++) assert.match(eventId(), /^evt_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$/);
@@ -27,5 +27,7 @@ test("every digit of chance can be every digit", () => {
 test("the ids of a call's events are made of the call's", () => {
   const vectors = JSON.parse(readFileSync(new URL("../../vectors/call-events.json", import.meta.url), "utf8"));
   assert.ok(vectors.length > 0);
-  for (const { call, started, ended } of vectors) assert.deepEqual([startId(call), endId(call)], [started, ended]);
+  for (const { call, started, ended, surveyed } of vectors) {
+    assert.deepEqual([startId(call), endId(call), surveyId(call)], [started, ended, surveyed]);
+  }
 });

@@ -1,6 +1,7 @@
 // The state machine: which steps report which event, and that no order of steps breaks the contract's promises.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { step } from "../../../functions/widget/browser/state.js";
 
@@ -13,6 +14,11 @@ const cancel = { type: "cancel" };
 const failed = { type: "failed", code: "mic_denied", message: "The microphone was refused." };
 const ended = { type: "ended", duration: 12, reason: "user_hangup" };
 
+const fields = [
+  "isPreview", "destinationId", "routingKey", "hasFormValues", "duration", "reason", "errorCode", "errorMessage", "rating",
+  "answerCount", "hasComment", "label", "action",
+];
+
 /** @param {any[]} inputs */
 function run(...inputs) {
   /** @type {any} */
@@ -24,6 +30,15 @@ function run(...inputs) {
     if (next.report) reports.push(next.report);
   }
   return { state, reports, names: reports.map(({ name }) => name) };
+}
+
+const vectors = JSON.parse(readFileSync(new URL("../../vectors/states.json", import.meta.url), "utf8"));
+for (const { name, inputs, state: expected, events } of vectors) {
+  test(`vector: ${name}`, () => {
+    const { state, reports } = run(...inputs);
+    assert.equal(state.name, expected);
+    assert.deepEqual(JSON.parse(JSON.stringify(reports, ["name", "data", "id", ...fields])), events);
+  });
 }
 
 test("loading reports widget_loaded, once", () => {
@@ -115,15 +130,18 @@ test("whatever the order of steps: each start has at most one end, and no end is
   const inputs = [
     opened, { type: "refused", code: "internal" }, call, microphone, cancel, started,
     { type: "progress", phase: "connected", at: 1 }, { type: "shows", what: { lost: true } }, ended, failed, { type: "back" }, { type: "reload" },
+    { type: "form" }, { type: "survey" }, { type: "skip" }, { type: "submitted", rating: 4, answerCount: 1, hasComment: false },
+    { type: "button", label: "Write to us", action: "email" },
   ];
   let seed = 1;
   for (let round = 0; round < 2_000; round++) {
     const chosen = Array.from({ length: 40 }, () => inputs[(seed = (seed * 48_271) % 2_147_483_647) % inputs.length]);
-    let live = false;
+    let [live, asked] = [false, false];
     for (const name of run(...chosen).names) {
       if (name === "call_started") live = true;
       if (name === "call_ended") assert.ok(live);
-      if (name === "call_ended" || name === "call_error") live = false;
+      if (name === "survey_submitted") assert.ok(asked), (asked = false);
+      if (name === "call_ended" || name === "call_error") [live, asked] = [false, name === "call_ended"];
     }
   }
 });
