@@ -99,16 +99,21 @@ async function ask(method, url, token, { offer, ms, givenUp }) {
  * @param {string} type of the error envelope
  */
 export function answerCode(status, type) {
+  if (type === "closed") return type;
   if (status === 401 || status === 403) return "session_refused";
   if (status === 409 && type === "provider_inactive") return "provider_inactive";
   if (status === 429) return "call_limit";
   return "media_failed";
 }
 
-/** @param {string} text */
-function errorType(text) {
+/**
+ * Of a refusal; `closed` outside business hours, which is no conflict that passes by itself.
+ * @param {string} text
+ */
+export function errorType(text) {
   try {
-    return String(JSON.parse(text).error.type);
+    const { type, details } = JSON.parse(text).error;
+    return details?.[0]?.code === "closed" ? "closed" : String(type);
   } catch {
     return "";
   }

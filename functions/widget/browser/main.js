@@ -204,15 +204,17 @@ async function place() {
   take({ type: "call" });
   const attempt = state;
   if (attempt.name !== "starting") return;
-  const loaded = await import("./call.js").catch(() => undefined);
+  // The relays that a session lends end soon after its token: they are fresh before they are needed.
+  const fresh = session.token().catch(() => undefined);
+  const [loaded] = await Promise.all([import("./call.js").catch(() => undefined), fresh]);
   // Given up meanwhile, perhaps in favour of another.
   if (state !== attempt) return;
   session.need(true);
   if (!loaded) return void fail("network_unreachable");
   scene.panel = loaded.Call.screen;
   const placed = new loaded.Call({
-    mediaUrl: opened?.media?.url,
-    iceServers: opened?.media?.iceServers,
+    mediaUrl: session.media?.url,
+    iceServers: session.media?.iceServers,
     bearer: () => session.bearer,
     // Only now, while the microphone opens and the offer is made, may the line of the call before be in the way.
     token: () => Promise.resolve(before).then(ready).catch((error) => {
@@ -242,8 +244,24 @@ function hear(input) {
   return take({ ...input, destinationId: opened?.destinationId ?? profile, routingKey, hasFormValues });
 }
 
-/** @param {string} code */
+/**
+ * It closed after the session began: another session says until when, or that it is open after all.
+ * @returns {Promise<boolean> | undefined}
+ */
+function closed() {
+  const reported = fail("session_refused");
+  session.forget();
+  take({ type: "reload" });
+  void start(true);
+  return reported;
+}
+
+/**
+ * @param {string} code
+ * @returns {Promise<boolean> | undefined}
+ */
 function fail(code) {
+  if (code === "closed") return closed();
   session.need(false);
   // Reports hold no code that the server does not know.
   const known = isErrorCode(code) ? code : "internal";

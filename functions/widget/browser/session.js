@@ -17,6 +17,9 @@ export class Session {
   #opening;
   #request;
   #needed = false;
+  /** Where calls go, and relays on the way there: good for a call that begins with the token at hand.
+   * @type {import("./api.js").SessionAnswer["media"]} */
+  media;
   /** Of the last that was opened. @type {string | undefined} */
   id;
 
@@ -66,9 +69,10 @@ export class Session {
     clearTimeout(this.#timer);
   }
 
-  /** @param {{sessionToken: string, lifetimeMs: number}} answer */
-  #keep({ sessionToken, lifetimeMs }) {
+  /** @param {{sessionToken: string, lifetimeMs: number, media?: import("./api.js").SessionAnswer["media"]}} answer */
+  #keep({ sessionToken, lifetimeMs, media }) {
     this.#token = sessionToken;
+    this.media = media ?? this.media;
     this.#expires = performance.now() + lifetimeMs;
     this.#schedule();
   }

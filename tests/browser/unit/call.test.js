@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answerCode, level, readControl } from "../../../functions/widget/browser/line.js";
+import { answerCode, errorType, level, readControl } from "../../../functions/widget/browser/line.js";
 import { microphoneCode } from "../../../functions/widget/browser/microphone.js";
 import { ERRORS, isErrorCode, reportText } from "../../../functions/widget/browser/texts.js";
 
@@ -18,11 +18,18 @@ test("the media server's answers", () => {
   /** @type {[number, string, string][]} */
   const table = [
     [401, "unauthorized", "session_refused"], [403, "forbidden", "session_refused"],
-    [409, "provider_inactive", "provider_inactive"], [409, "conflict", "media_failed"],
+    [409, "provider_inactive", "provider_inactive"], [409, "conflict", "media_failed"], [409, "closed", "closed"],
     [429, "rate_limit_exceeded", "call_limit"], [503, "unavailable", "media_failed"], [500, "server_error", "media_failed"],
     [404, "", "media_failed"], [200, "", "media_failed"],
   ];
   for (const [status, type, code] of table) assert.equal(answerCode(status, type), code, `${status} ${type}`);
+});
+
+test("outside business hours is told apart from a line that is busy", () => {
+  const details = [{ field: "hours", message: "is closed at the moment", code: "closed" }];
+  assert.equal(errorType(JSON.stringify({ error: { type: "conflict", details } })), "closed");
+  assert.equal(errorType(JSON.stringify({ error: { type: "conflict" } })), "conflict");
+  for (const text of ["", "null", "{}", "<html>"]) assert.equal(errorType(text), "", text);
 });
 
 test("every code of the contract has a title, a way on and a report", () => {
