@@ -43,6 +43,7 @@ use super::{
     dialog::{Dialog, Sequence},
     door::{Door, Guarded, Inspector, LegId, about, lock},
     media::Ports,
+    requests::Requests,
     target::{Credential, Hop, Lookup, TargetError, admits},
     tls,
 };
@@ -277,11 +278,11 @@ impl Shared {
     }
 
     /// Takes in requests about a call until the registration is dropped.
-    pub(crate) fn register(self: &Arc<Self>, call_id: &str, tag: &str) -> (Registration, mpsc::Receiver<Transaction>) {
+    pub(super) fn register(self: &Arc<Self>, call_id: &str, tag: &str) -> (Registration, Requests) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         let id = (call_id.to_owned(), tag.to_owned());
         self.door.open(id.clone(), sender);
-        (Registration { shared: self.clone(), id }, receiver)
+        (Registration { shared: self.clone(), id }, Requests::new(receiver))
     }
 
     /// A client transaction to `hop`, its connection open.

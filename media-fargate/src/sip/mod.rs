@@ -11,6 +11,7 @@ pub mod leg;
 pub mod media;
 pub mod ping;
 mod place;
+mod requests;
 pub mod sdp;
 mod session;
 pub mod srtp;

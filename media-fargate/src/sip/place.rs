@@ -18,6 +18,7 @@ use super::{
     dialog::{Dialog, Sequence, describe},
     invite::{Inviting, Progress, within},
     leg::{Event, FAREWELL, Failure, Invite},
+    requests::Requests,
     sdp::{Description, Local, Media, SdpError},
     session::{Session, bye, expires, min_se},
     target::Hop,
@@ -135,7 +136,6 @@ impl Signalling {
             sequence,
             registration,
             incoming,
-            goodbye: Goodbye::default(),
             early: Vec::new(),
             alerted: false,
             tried: false,
@@ -154,7 +154,7 @@ impl Signalling {
                 Some(early) = call.incoming.recv() => {
                     match early.original.method {
                         // It overtook the answer, which it is to end.
-                        Method::Bye => call.goodbye = Goodbye(Some(early)),
+                        Method::Bye => call.incoming.put_aside(early),
                         _ => refuse_early(early),
                     }
                     continue;
@@ -298,7 +298,6 @@ impl Signalling {
             dialog: Arc::new(dialog),
             _registration: call.registration,
             incoming: call.incoming,
-            goodbye: call.goodbye,
             local: self.local.clone(),
             far_held: !media.direction.sends(),
             media,
@@ -325,8 +324,7 @@ struct Calling {
     request: Request,
     sequence: Sequence,
     registration: Registration,
-    incoming: mpsc::Receiver<Transaction>,
-    goodbye: Goodbye,
+    incoming: Requests,
     /// Descriptions before the answer, by branch.
     early: Vec<(String, Media)>,
     /// Whether somebody was called (180 and above).
@@ -340,26 +338,6 @@ impl Calling {
         if let Some(dialog) = Dialog::new(&self.request, response, &self.sequence) {
             self.early.retain(|(tag, _)| tag != dialog.remote_tag());
             self.early.push((dialog.remote_tag().to_owned(), media));
-        }
-    }
-}
-
-/// A BYE that waits for the session it is to end. Dropped, it is told that there is none.
-#[derive(Default)]
-pub(super) struct Goodbye(Option<Transaction>);
-
-impl Goodbye {
-    /// The BYE, if there is one.
-    pub(super) fn take(&mut self) -> Option<Transaction> {
-        self.0.take()
-    }
-}
-
-impl Drop for Goodbye {
-    fn drop(&mut self) {
-        // Without a runtime the process is ending, and with it all sessions.
-        if let Some(early) = self.take().filter(|_| tokio::runtime::Handle::try_current().is_ok()) {
-            refuse_early(early);
         }
     }
 }
@@ -383,13 +361,10 @@ async fn drain(call: Calling, mut progressed: mpsc::Receiver<Progress>) {
     }
 }
 
+/// RFC 3311, section 5.2: an offer of ours is not answered yet.
 fn refuse_early(mut transaction: Transaction) {
     tokio::spawn(async move {
-        let status = match transaction.original.method {
-            Method::Bye => StatusCode::CallTransactionDoesNotExist,
-            // RFC 3311, section 5.2: an offer of ours is not answered yet.
-            _ => StatusCode::ServerInternalError,
-        };
-        let _ = transaction.reply_with(status, vec![Header::RetryAfter("2".into())], None).await;
+        let later = vec![Header::RetryAfter("2".into())];
+        let _ = transaction.reply_with(StatusCode::ServerInternalError, later, None).await;
     });
 }

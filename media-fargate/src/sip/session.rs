@@ -17,7 +17,7 @@ use super::{
     agent::{ALLOW, Registration, SUPPORTED, Shared, Unreachable},
     dialog::Dialog,
     leg::{Event, FAREWELL, Failure},
-    place::Goodbye,
+    requests::Requests,
     sdp::{Description, Direction, Local, Media},
     target::{Hop, Trunk},
     timer::{self, Due, Expires, SessionTimer},
@@ -47,9 +47,7 @@ pub(super) struct Session {
     pub(super) trunk: Trunk,
     pub(super) dialog: Arc<Dialog>,
     pub(super) _registration: Registration,
-    pub(super) incoming: mpsc::Receiver<Transaction>,
-    /// A BYE that was there before the answer.
-    pub(super) goodbye: Goodbye,
+    pub(super) incoming: Requests,
     pub(super) local: Local,
     pub(super) media: Media,
     /// Whether the far side no longer listens.
@@ -79,7 +77,7 @@ impl Session {
         if events.send(Event::Answered(self.media.clone())).await.is_err() {
             return self.hang_up().await;
         }
-        if let Some(goodbye) = self.goodbye.take()
+        if let Some(goodbye) = self.incoming.goodbye()
             && let Some(ended) = self.asked(goodbye, events, &inside).await
         {
             return ended;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::app::Transport;
 use media::sip::{Event, Failure, Trunk, agent::Unreachable, sdp::SdpError};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -20,7 +20,7 @@ use crate::{
 #[tokio::test]
 async fn rubbish_is_passed_over() {
     let (agent, far) = (agent().await, Far::new().await);
-    let mut leg = invite(&agent, far.trunk()).await;
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     let ringing = response(&asked, "180 Ringing", "a", &far.contact(), "");
     let long = format!("X-Long: {}\r\n", "x".repeat(30_000));
@@ -118,7 +118,7 @@ async fn answers_that_cannot_be_used_end_the_call() {
     ];
     for (what, answer, expected) in cases {
         let far = Far::new().await;
-        let mut leg = invite(&agent, far.trunk()).await;
+        let mut leg = invite(&agent, trunk(&far.uri())).await;
         let (asked, from) = far.take("INVITE").await;
         far.send(answer(&far, &asked), from).await;
         let farewell = async {
@@ -149,7 +149,7 @@ async fn answers_that_cannot_be_used_end_the_call() {
 #[tokio::test]
 async fn a_repeated_answer_is_acknowledged_again() {
     let (agent, far) = (agent().await, Far::new().await);
-    let mut leg = invite(&agent, far.trunk()).await;
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     for _ in 0..3 {
         far.send(far.accept(&asked, "a"), from).await;
@@ -165,7 +165,7 @@ async fn a_repeated_answer_is_acknowledged_again() {
 #[tokio::test]
 async fn of_two_answers_at_once_one_is_ended() {
     let (agent, far) = (agent().await, Far::new().await);
-    let mut leg = invite(&agent, far.trunk()).await;
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     far.send(far.accept(&asked, "a"), from).await;
     far.send(far.accept(&asked, "b"), from).await;
@@ -185,7 +185,7 @@ async fn of_two_answers_at_once_one_is_ended() {
 async fn a_goodbye_that_overtakes_the_answer_ends_the_call() {
     let (agent, far) = (agent().await, Far::new().await);
     for bye_first in [true, false] {
-        let mut leg = invite(&agent, far.trunk()).await;
+        let mut leg = invite(&agent, trunk(&far.uri())).await;
         let (asked, from) = far.take("INVITE").await;
         let mut messages = [far.within(&asked, "BYE", 1, "a"), far.accept(&asked, "a")];
         if !bye_first {
@@ -198,7 +198,7 @@ async fn a_goodbye_that_overtakes_the_answer_ends_the_call() {
         over(&mut leg).await;
     }
     // When there is no answer after all, there was nothing to end.
-    let mut leg = invite(&agent, far.trunk()).await;
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     far.send(far.within(&asked, "BYE", 1, "a"), from).await;
     far.send(response(&asked, "480 Gone", "a", "", ""), from).await;
@@ -213,7 +213,7 @@ async fn requests_about_a_call_count_by_its_names_wherever_they_come_from() {
     let (agent, far) = (agent().await, Far::new().await);
     // Another machine of the provider, or a stranger: the agent never asked it anything.
     let other = Far::at("127.0.0.2:0").await;
-    let mut leg = invite(&agent, far.trunk()).await;
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     far.send(far.accept(&asked, "a"), from).await;
     expect!(&mut leg, Event::Answered(_));
@@ -237,7 +237,7 @@ async fn requests_about_a_call_count_by_its_names_wherever_they_come_from() {
 #[tokio::test]
 async fn a_call_survives_damaged_messages() {
     let (agent, far) = (agent().await, Far::new().await);
-    let mut leg = invite(&agent, far.trunk()).await;
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     far.send(far.accept(&asked, "a"), from).await;
     expect!(&mut leg, Event::Answered(_));
@@ -294,7 +294,7 @@ async fn stream(listener: &TcpListener) -> (TcpStream, String) {
 }
 
 /// The next message of a connection, body and all.
-pub async fn message(connection: &mut TcpStream) -> String {
+pub async fn message(connection: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let read = timeout(PATIENCE, async {
         loop {

@@ -2,11 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use domain::app::Transport;
-use media::sip::Trunk;
 use tokio::{net::UdpSocket, time::timeout};
-
-use crate::support::trunk;
 
 /// Longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,9 +47,9 @@ impl Far {
         self.socket.local_addr().expect("bound")
     }
 
-    /// It, as a trunk.
-    pub fn trunk(&self) -> Trunk {
-        Trunk { transport: Transport::Udp, ..trunk(&format!("sip:{}", self.address())) }
+    /// Its address as a provider's.
+    pub fn uri(&self) -> String {
+        format!("sip:{}", self.address())
     }
 
     /// The next request of this method, and where it came from; others, and repeats of them, are passed over.
@@ -99,16 +95,23 @@ impl Far {
 
     /// A request inside the dialog that an INVITE of ours began.
     pub fn within(&self, invite: &str, method: &str, number: u32, tag: &str) -> String {
+        self.describing(invite, method, number, tag, "")
+    }
+
+    /// The same with a description; an empty one: none.
+    pub fn describing(&self, invite: &str, method: &str, number: u32, tag: &str, description: &str) -> String {
+        let kind = if description.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let contact = header(invite, "Contact").trim_start_matches('<').split('>').next().unwrap_or_default();
         format!(
             "{method} {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK{method}{number}{tag};rport\r\n\
              Max-Forwards: 70\r\nFrom: {};tag={tag}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n\
-             {}Content-Length: 0\r\n\r\n",
+             {}{kind}Content-Length: {}\r\n\r\n{description}",
             self.address(),
             header(invite, "To"),
             header(invite, "From"),
             header(invite, "Call-ID"),
             self.contact(),
+            description.len(),
         )
     }
 

@@ -10,7 +10,7 @@ use crate::{
     attacks::message,
     expect,
     far::{Far, PATIENCE, header, response},
-    support::{call, config, over},
+    support::{call, config, over, trunk},
 };
 
 /// A call that tells much of a visitor.
@@ -18,7 +18,7 @@ fn talkative(far: &Far) -> Invite {
     let keys: Vec<_> = ('a'..='h').map(String::from).collect();
     let value = "x".repeat(200);
     let context = Context::sanitise(keys.iter().map(|key| (key.as_str(), value.as_str()))).0;
-    Invite { extras: extras("call_1", None, &context, &keys), ..call(far.trunk()) }
+    Invite { extras: extras("call_1", None, &context, &keys), ..call(trunk(&far.uri())) }
 }
 
 /// A provider over UDP, and whoever listens at the same port over TCP.
@@ -67,12 +67,12 @@ async fn long_requests_travel_over_tcp_where_that_is_taken() {
     assert!(far.heard_nothing(), "nothing of it came over UDP");
 
     // Short ones do not.
-    let asked = refused_over_udp(&agent, &far, call(far.trunk())).await;
+    let asked = refused_over_udp(&agent, &far, call(trunk(&far.uri()))).await;
     assert!(asked.len() <= 1_300, "{}", asked.len());
     // Unless they become too long once a challenge is answered.
-    let mut trunk = far.trunk();
-    trunk.credential = Some(Credential { username: "joe".into(), password: "secret".to_owned().into() });
-    let middling = Invite { extras: talkative(&far).extras.into_iter().take(2).collect(), ..call(trunk) };
+    let mut asking = trunk(&far.uri());
+    asking.credential = Some(Credential { username: "joe".into(), password: "secret".to_owned().into() });
+    let middling = Invite { extras: talkative(&far).extras.into_iter().take(2).collect(), ..call(asking) };
     let mut leg = agent.invite(middling).await.expect("ports");
     let asked = message(&mut connection).await;
     assert!(asked.len() <= 1_300 && asked.starts_with("INVITE"), "{}", asked.len());
