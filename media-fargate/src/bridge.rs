@@ -86,17 +86,11 @@ impl Bridge {
     /// A call that the visitor started at `started`, whose browser has our answer.
     pub fn new(
         started: Instant,
-        Accepted { audio, leg, .. }: Accepted,
+        Accepted { format, leg, .. }: Accepted,
         commands: mpsc::Receiver<Command>,
         trunks: Arc<dyn SipLeg>,
         invite: Invite,
     ) -> Self {
-        let format = Format {
-            codec: audio.codec,
-            audio: audio.payload_type,
-            events: audio.telephone_event,
-            comfort_noise: None,
-        };
         Self {
             call: Call::new(started),
             commands,
@@ -221,8 +215,9 @@ impl Bridge {
             Event::Held => Trunk::Held,
             Event::Resumed => Trunk::Resumed,
             Event::HoldAnswered { held, accepted } => {
-                tracing::debug!(held, accepted, "call.hold_answered");
-                return None;
+                // Refused, it is as it was before.
+                self.holding = held == accepted;
+                Trunk::OnHold(self.holding)
             }
             Event::Rejected { status } => Trunk::Rejected(status),
             Event::Bye => Trunk::Bye,
@@ -267,10 +262,15 @@ impl Bridge {
         if !self.relaying {
             return;
         }
-        if let Some(packet) = self.up.push(packet, now)
-            && let Some(trunk) = self.trunk.as_mut().filter(|_| !self.holding)
-        {
-            trunk.send_rtp(&packet);
+        if let Some(packet) = self.up.push(packet, now) {
+            self.send_up(&packet);
+        }
+    }
+
+    /// Whoever is on hold hears nothing of the visitor.
+    fn send_up(&mut self, packet: &Packet) {
+        if let Some(trunk) = self.trunk.as_mut().filter(|_| self.relaying && !self.holding) {
+            trunk.send_rtp(packet);
         }
     }
 
@@ -289,9 +289,7 @@ impl Bridge {
     /// Sends what is due, and judges when that is.
     async fn time(&mut self, now: Instant) {
         while let Some(packet) = self.up.pull(now) {
-            if let Some(trunk) = self.trunk.as_mut().filter(|_| self.relaying) {
-                trunk.send_rtp(&packet);
-            }
+            self.send_up(&packet);
         }
         while let Some(packet) = self.down.pull(now) {
             if self.relaying {
@@ -315,8 +313,7 @@ impl Bridge {
         let Some(judge) = self.judge.as_mut().filter(|judge| judge.next <= now) else { return };
         judge.next = now + quality::INTERVAL;
         let stats = self.browser.stats().await;
-        let browser::Flow { packets, lost, jitter } = stats.received;
-        let browser = judge.browser.report(quality::Flow { packets, lost, jitter }, stats.round_trip);
+        let browser = judge.browser.report(stats.received, stats.round_trip);
         let trunk = judge.trunk.report(judge.reception.flow(), judge.reports.round_trip());
         let reports = judge.reports_next;
         judge.reports_next = !reports;

@@ -120,6 +120,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::rtp::Codec;
@@ -151,5 +152,74 @@ mod tests {
         assert_ne!(first.payload, packet(8, 900).payload, "of the other law");
         path.negotiated(pcma, pcmu, at(100)).expect("a refresh");
         assert_eq!(path.push(packet(8, 901), at(100)).map(|packet| packet.sequence), Some(3));
+    }
+
+    /// What happens on a path: a packet as it was sent, some of its bytes changed and its end cut; keys; a description.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Packet { sequence: u16, kind: u8, changes: Vec<(usize, u8)>, cut: usize, length: usize },
+        Press(String, u16),
+        Negotiated(Codec, Codec),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
+        let codec = || prop::sample::select(vec![Codec::Pcmu, Codec::Pcma, Codec::Opus]);
+        let changes = prop::collection::vec((0..40_usize, any::<u8>()), 0..4);
+        let packet = (0..400_u16, 0..4_u8, changes, 0..20_usize, 0..300_usize)
+            .prop_map(|(sequence, kind, changes, cut, length)| Step::Packet { sequence, kind, changes, cut, length });
+        let press = ("[0-9*#A-D]{1,4}", 0..2_000_u16).prop_map(|(digits, millis)| Step::Press(digits, millis));
+        let negotiated = (codec(), codec()).prop_map(|(from, to)| Step::Negotiated(from, to));
+        let step = prop_oneof![40 => packet, 1 => press, 1 => negotiated];
+        let pause = prop_oneof![8 => 0..25_u64, 1 => 0..1_500_u64];
+        prop::collection::vec((pause, step), 1..120)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever arrives: what leaves is marked as agreed, in one stream, and no number comes twice.
+        #[test]
+        fn broken_packets_break_nothing(first in any::<(bool, bool)>(), steps in steps()) {
+            let codec = |opus: bool| if opus { Codec::Opus } else { Codec::Pcmu };
+            let (mut path, start, mut millis) = (Path::new(ORIGIN), Instant::now(), 0);
+            let (mut input, mut output) = (format(codec(first.0), 96), format(codec(first.1), 97));
+            path.negotiated(input, output, start).expect("every codec fits");
+            let mut numbers = std::collections::HashSet::new();
+            for (pause, step) in steps {
+                millis += pause;
+                let now = start + Duration::from_millis(millis);
+                let mut out = Vec::new();
+                match step {
+                    Step::Packet { sequence, kind, changes, cut, length } => {
+                        let payload_type = [input.audio, input.audio, 101, 13][usize::from(kind)];
+                        let payload = vec![0x55; if kind == 2 { 4 } else { length }];
+                        let whole = Packet { payload: payload.into(), payload_type, ..packet(0, sequence) };
+                        let mut bytes = whole.write().to_vec();
+                        for (at, byte) in changes {
+                            if let Some(changed) = bytes.get_mut(at) {
+                                *changed = byte;
+                            }
+                        }
+                        bytes.truncate(bytes.len() - cut.min(bytes.len()));
+                        if let Ok(read) = Packet::parse(bytes.into()) {
+                            out.extend(path.push(read, now));
+                        }
+                    }
+                    Step::Press(digits, millis) => path.press(&Digits::new(&digits, millis).expect("digits"), now),
+                    Step::Negotiated(from, to) => {
+                        (input, output) = (format(from, 96), format(to, 97));
+                        path.negotiated(input, output, now).expect("every codec fits");
+                    }
+                }
+                out.extend(std::iter::from_fn(|| path.pull(now)));
+                prop_assert!(path.deadline().is_none_or(|at| at > now), "nothing is left that is due");
+                for packet in out {
+                    prop_assert_eq!(packet.ssrc, ORIGIN.ssrc);
+                    prop_assert!(output.kind(packet.payload_type).is_some(), "{:?}", packet);
+                    prop_assert!(packet.payload.len() <= 1_276, "{:?}", packet);
+                    prop_assert!(numbers.insert(packet.sequence), "{} twice", packet.sequence);
+                }
+            }
+        }
     }
 }

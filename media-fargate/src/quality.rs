@@ -20,7 +20,7 @@ const MAX_MISORDER: u16 = 100;
 /// How packets of one direction fared, over the whole call.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Flow {
-    /// Packets that arrived.
+    /// Packets that arrived, or were sent.
     pub packets: u64,
     /// Packets that did not; duplicates can make it less than it was.
     pub lost: i64,

@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,7 +27,7 @@ use rtc::{
 use tokio::{
     net::UdpSocket,
     sync::{Notify, mpsc},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent},
@@ -241,7 +244,7 @@ async fn heard(browser: &mut Browser, accepted: &mut Accepted, number: u16) {
     let mut again = tokio::time::interval(Duration::from_millis(50));
     loop {
         tokio::select! {
-            _ = again.tick() => browser.speak(accepted.audio.payload_type, number, b"audio").await,
+            _ = again.tick() => browser.speak(accepted.format.audio, number, b"audio").await,
             event = accepted.leg.recv() => match event {
                 Event::Rtp(packet) if packet.sequence == number => {
                     assert_eq!(&packet.payload[..], b"audio");
@@ -293,7 +296,7 @@ async fn audio_and_control_go_both_ways() {
         let mut browser = Browser::new("audio/PCMU", 8_000).await;
         let offer = browser.offer().await;
         let began = Instant::now();
-        let Accepted { answer, audio, mut leg } = webrtc.accept(&offer, Codec::Pcmu).await.expect("an answer");
+        let Accepted { answer, format, mut leg } = webrtc.accept(&offer, Codec::Pcmu).await.expect("an answer");
         let answered = began.elapsed();
         browser.hear(&answer).await;
         until_connected(&mut leg).await;
@@ -302,7 +305,7 @@ async fn audio_and_control_go_both_ways() {
 
         for number in 0..50 {
             let sound = [number as u8; 160];
-            browser.speak(audio.payload_type, number, &sound).await;
+            browser.speak(format.audio, number, &sound).await;
             let heard = next_rtp(&mut leg).await;
             assert_eq!((heard.sequence, &heard.payload[..]), (number, &sound[..]));
             leg.send_rtp(heard).await;
@@ -372,11 +375,11 @@ async fn the_answer_has_one_codec_and_the_event_of_its_clock() {
             let events = "a=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\na=rtcp-mux\r\n";
             let offer = offer.replacen("UDP/TLS/RTP/SAVPF ", "UDP/TLS/RTP/SAVPF 110 126 ", 1);
             let offer = offer.replacen("a=rtcp-mux\r\n", events, 1);
-            let Accepted { answer, audio, leg } = webrtc.accept(&offer, codec).await.expect("an answer");
+            let Accepted { answer, format, leg } = webrtc.accept(&offer, codec).await.expect("an answer");
             let answered: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")).collect();
             assert_eq!(answered, maps);
             let event = if clock == 8_000 { 126 } else { 110 };
-            assert_eq!(audio.telephone_event, Some(event));
+            assert_eq!(format.events, Some(event));
             assert!(answer.contains("a=setup:passive"), "the server waits for the handshake");
             leg.close().await;
         }
@@ -642,33 +645,53 @@ fn client_hello(random: [u8; 32]) -> Vec<u8> {
     record
 }
 
+/// Calls that begin at once, each with somebody who sends it nothing but ClientHellos.
 #[tokio::test]
 async fn a_flood_of_client_hellos_loses_no_call() {
+    const CALLS: usize = 10;
     within(async {
-        let webrtc = WebRtc::new(config()).expect("a certificate");
-        for _ in 0..5 {
-            let mut browser = Browser::new("audio/PCMU", 8_000).await;
-            let mut accepted = webrtc.accept(&browser.offer().await, Codec::Pcmu).await.expect("an answer");
-            let udp = accepted.answer.lines().find(|line| line.contains(" udp ")).expect("a candidate");
-            let target: Vec<&str> = udp.split(' ').skip(4).take(2).collect();
-            let target: SocketAddr = target.join(":").parse().expect("an address");
-            let flood = tokio::spawn(async move {
-                let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
-                for number in 0..20_000_u32 {
-                    let mut random = [0; 32];
-                    random[..4].copy_from_slice(&number.to_be_bytes());
-                    let _ = socket.send_to(&client_hello(random), target).await;
-                    tokio::task::yield_now().await;
-                }
+        let webrtc = Arc::new(WebRtc::new(config()).expect("a certificate"));
+        let sent = Arc::new(AtomicUsize::new(0));
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            let (webrtc, sent) = (webrtc.clone(), sent.clone());
+            calls.spawn(async move {
+                let mut browser = Browser::new("audio/PCMU", 8_000).await;
+                let mut accepted = webrtc.accept(&browser.offer().await, Codec::Pcmu).await.expect("an answer");
+                let flood = tokio::spawn(flood(udp(&accepted.answer), sent));
+                browser.hear(&accepted.answer).await;
+                until_connected(&mut accepted.leg).await;
+                heard(&mut browser, &mut accepted, 1).await;
+                flood.abort();
+                accepted.leg.close().await;
             });
-            browser.hear(&accepted.answer).await;
-            until_connected(&mut accepted.leg).await;
-            heard(&mut browser, &mut accepted, 1).await;
-            flood.abort();
-            accepted.leg.close().await;
         }
+        while let Some(call) = calls.join_next().await {
+            call.expect("it connects and is heard");
+        }
+        let sent = sent.load(Ordering::Relaxed);
+        println!("{CALLS} calls among {sent} ClientHellos");
+        assert!(sent > 1_000, "a flood, and not {sent} ClientHellos");
     })
     .await;
+}
+
+/// Where an answer receives UDP.
+fn udp(answer: &str) -> SocketAddr {
+    let candidate = answer.lines().find(|line| line.contains(" udp ")).expect("a candidate");
+    let address: Vec<&str> = candidate.split(' ').skip(4).take(2).collect();
+    address.join(":").parse().expect("an address")
+}
+
+async fn flood(target: SocketAddr, sent: Arc<AtomicUsize>) {
+    let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a socket");
+    for number in 0..20_000_u32 {
+        let mut random = [0; 32];
+        random[..4].copy_from_slice(&number.to_be_bytes());
+        let _ = socket.send_to(&client_hello(random), target).await;
+        sent.fetch_add(1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use axum::{
     routing::{get, patch, post},
 };
 use domain::app::Codec;
-use media::browser::{Accepted, Audio, BrowserLeg, Config, Event, Stats, WebRtc};
-use media::rtp::Packet;
+use media::browser::{Accepted, BrowserLeg, Config, Event, Stats, WebRtc};
+use media::rtp::{Format, Packet};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -44,9 +44,9 @@ struct Report {
 }
 
 impl Report {
-    fn hear(&mut self, packet: &Packet, audio: &Audio) {
+    fn hear(&mut self, packet: &Packet, format: &Format) {
         self.packets += 1;
-        if Some(packet.payload_type) != audio.telephone_event {
+        if Some(packet.payload_type) != format.events {
             return;
         }
         if let [digit, _, high, low] = packet.payload[..] {
@@ -68,7 +68,7 @@ struct Server {
 }
 
 async fn begin(State(server): State<Server>, offer: String) -> Response {
-    let Accepted { answer, audio, leg } = match server.webrtc.accept(&offer, server.codec).await {
+    let Accepted { answer, format, leg } = match server.webrtc.accept(&offer, server.codec).await {
         Ok(accepted) => accepted,
         Err(error) => {
             return (StatusCode::from_u16(error.status()).expect("a status"), error.to_string()).into_response();
@@ -78,7 +78,7 @@ async fn begin(State(server): State<Server>, offer: String) -> Response {
     let mut calls = server.calls.lock().expect("no panic elsewhere");
     let id = calls.len();
     calls.insert(id, restarts);
-    tokio::spawn(echo(leg, audio, received, server.reports.clone()));
+    tokio::spawn(echo(leg, format, received, server.reports.clone()));
     (StatusCode::CREATED, [(header::LOCATION, format!("/calls/{id}"))], answer).into_response()
 }
 
@@ -95,7 +95,7 @@ async fn restart(State(server): State<Server>, Path(id): Path<usize>, offer: Str
 /// Sends back what it hears until the browser leaves.
 async fn echo(
     mut leg: Box<dyn BrowserLeg>,
-    audio: Audio,
+    format: Format,
     mut restarts: mpsc::Receiver<Restart>,
     reports: mpsc::Sender<Report>,
 ) {
@@ -106,7 +106,7 @@ async fn echo(
         tokio::select! {
             event = leg.recv() => match event {
                 Event::Rtp(packet) => {
-                    report.hear(&packet, &audio);
+                    report.hear(&packet, &format);
                     if report.packets > 1 {
                         report.silence = report.silence.max(last.elapsed());
                     }

@@ -14,10 +14,13 @@ mod reports;
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use async_trait::async_trait;
-pub use offer::{Audio, MAX_BYTES as MAX_OFFER_BYTES, Offer, OfferError};
+pub use offer::{MAX_BYTES as MAX_OFFER_BYTES, Offer, OfferError};
 pub use peer::WebRtc;
 
-use crate::rtp::Packet;
+use crate::{
+    quality::Flow,
+    rtp::{Format, Packet},
+};
 
 /// The data channel's label; the browser opens it.
 pub const CONTROL: &str = "control";
@@ -63,8 +66,8 @@ impl Config {
 pub struct Accepted {
     /// The answer, as SDP.
     pub answer: String,
-    /// How audio travels: which payload types packets have, both ways.
-    pub audio: Audio,
+    /// How packets are marked, both ways.
+    pub format: Format,
     /// The call's leg.
     pub leg: Box<dyn BrowserLeg>,
 }
@@ -117,17 +120,6 @@ pub enum Event {
     Closed,
 }
 
-/// How packets of one direction fared.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Flow {
-    /// Packets sent into it (ours to the browser) or that came out of it (the browser's to us).
-    pub packets: u64,
-    /// Packets lost, over the whole call; duplicates can make it less than it was.
-    pub lost: i64,
-    /// Interarrival jitter (RFC 3550, section 6.4.1).
-    pub jitter: Duration,
-}
-
 /// How a leg fares.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stats {
@@ -135,7 +127,7 @@ pub struct Stats {
     pub round_trip: Option<Duration>,
     /// From the browser to us, as we count.
     pub received: Flow,
-    /// From us to the browser, as its reports say.
+    /// From us to the browser, as its reports say; the packets are those that we sent.
     pub sent: Flow,
 }
 
@@ -145,7 +137,7 @@ pub trait BrowserLeg: Send + Sync {
     /// The next event; safe to cancel. After [`Event::Closed`] always that at once.
     async fn recv(&mut self) -> Event;
 
-    /// Sends audio or a telephone event with a payload type of [`Accepted::audio`]; the SSRC becomes the leg's own. Left
+    /// Sends audio or a telephone event with a payload type of [`Accepted::format`]; the SSRC becomes the leg's own. Left
     /// out while there is no connection.
     async fn send_rtp(&self, packet: Packet);
 

@@ -10,7 +10,7 @@ use std::io::Cursor;
 use domain::app::Codec;
 use rtc::sdp::{MediaDescription, SessionDescription};
 
-use crate::rtp::Format;
+use crate::rtp::{Format, static_payload_type};
 
 /// Bytes of an offer at most.
 pub const MAX_BYTES: usize = 8 * 1_024;
@@ -86,7 +86,9 @@ pub struct Offer {
     credentials: Credentials,
     fingerprint: String,
     actpass: bool,
-    audio: Audio,
+    /// How audio travels: the one codec, and telephone events on its clock, when the browser offers them.
+    format: Format,
+    ssrc: Option<u32>,
     sctp_port: u16,
 }
 
@@ -101,25 +103,6 @@ enum Section {
 struct Credentials {
     ufrag: String,
     pwd: String,
-}
-
-/// How audio travels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audio {
-    /// The one codec.
-    pub codec: Codec,
-    /// Its payload type in this call.
-    pub payload_type: u8,
-    /// The payload type of `telephone-event` with the codec's clock, when the browser offers it.
-    pub telephone_event: Option<u8>,
-    ssrc: Option<u32>,
-}
-
-impl Audio {
-    /// How its packets are marked, both ways.
-    pub fn format(&self) -> Format {
-        Format { codec: self.codec, audio: self.payload_type, events: self.telephone_event, comfort_noise: None }
-    }
 }
 
 /// The name in `rtpmap`, the clock in Hz, and the channels when there are more than one.
@@ -159,7 +142,8 @@ impl Offer {
             credentials: credentials(&sdp)?,
             fingerprint,
             actpass,
-            audio: read_audio(audio, codec)?,
+            format: format(audio, codec)?,
+            ssrc: value(audio, "ssrc").and_then(|line| line.split(' ').next()?.parse().ok()),
             sctp_port,
         })
     }
@@ -169,13 +153,14 @@ impl Offer {
     /// # Errors
     /// When something else is new, or the credentials are not.
     pub fn restarts(&self, first: &Self) -> Result<(), OfferError> {
-        let same = self.mids == first.mids && self.fingerprint == first.fingerprint && self.audio == first.audio;
+        let same = self.mids == first.mids && self.fingerprint == first.fingerprint;
+        let same = same && (self.format, self.ssrc) == (first.format, first.ssrc);
         (same && self.credentials != first.credentials).then_some(()).ok_or(OfferError::Restart)
     }
 
-    /// How audio travels.
-    pub fn audio(&self) -> &Audio {
-        &self.audio
+    /// How packets are marked, both ways.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether a data channel can be opened.
@@ -202,19 +187,19 @@ impl Offer {
     }
 
     fn write_audio(&self, sdp: &mut String) {
-        let Audio { codec, payload_type, telephone_event, ssrc } = &self.audio;
-        let (name, clock, channels) = encoding(*codec);
+        let Format { codec, audio, events, .. } = self.format;
+        let (name, clock, channels) = encoding(codec);
         let channels = if channels > 1 { format!("/{channels}") } else { String::new() };
-        let events = telephone_event.map(|event| format!(" {event}")).unwrap_or_default();
-        sdp.push_str(&format!("m=audio 9 UDP/TLS/RTP/SAVPF {payload_type}{events}\r\nc=IN IP4 0.0.0.0\r\n"));
-        sdp.push_str(&format!("a=rtpmap:{payload_type} {name}/{clock}{channels}\r\n"));
-        if *codec == Codec::Opus {
-            sdp.push_str(&format!("a=fmtp:{payload_type} {OPUS_FORMAT}\r\n"));
+        let second = events.map(|event| format!(" {event}")).unwrap_or_default();
+        sdp.push_str(&format!("m=audio 9 UDP/TLS/RTP/SAVPF {audio}{second}\r\nc=IN IP4 0.0.0.0\r\n"));
+        sdp.push_str(&format!("a=rtpmap:{audio} {name}/{clock}{channels}\r\n"));
+        if codec == Codec::Opus {
+            sdp.push_str(&format!("a=fmtp:{audio} {OPUS_FORMAT}\r\n"));
         }
-        if let Some(event) = telephone_event {
+        if let Some(event) = events {
             sdp.push_str(&format!("a=rtpmap:{event} telephone-event/{clock}\r\n"));
         }
-        if let Some(ssrc) = ssrc {
+        if let Some(ssrc) = self.ssrc {
             sdp.push_str(&format!("a=ssrc:{ssrc} cname:-\r\n"));
         }
         sdp.push_str("a=sendrecv\r\na=rtcp-mux\r\n");
@@ -328,18 +313,12 @@ fn direction<'a>(sdp: &SessionDescription, audio: &MediaDescription) -> &'a str 
     of_section.or_else(of_session).unwrap_or("sendrecv")
 }
 
-fn read_audio(audio: &MediaDescription, codec: Codec) -> Result<Audio, OfferError> {
-    let payload_type =
-        find(audio, |map| is_codec(map, codec)).or_else(|| unmapped(audio, codec)).ok_or(OfferError::Codec)?;
-    let (_, clock, _) = encoding(codec);
-    let telephone_event = find(audio, |map| is_encoding(map, "telephone-event", clock, 1));
-    let ssrc = value(audio, "ssrc").and_then(|line| line.split(' ').next()?.parse().ok());
-    Ok(Audio { codec, payload_type, telephone_event, ssrc })
-}
-
-fn is_codec(map: &str, codec: Codec) -> bool {
+fn format(section: &MediaDescription, codec: Codec) -> Result<Format, OfferError> {
     let (name, clock, channels) = encoding(codec);
-    is_encoding(map, name, clock, channels)
+    let audio = find(section, |map| is_encoding(map, name, clock, channels));
+    let audio = audio.or_else(|| unmapped(section, codec)).ok_or(OfferError::Codec)?;
+    let events = find(section, |map| is_encoding(map, "telephone-event", clock, 1));
+    Ok(Format { codec, audio, events, comfort_noise: None })
 }
 
 /// Whether `map` is `name/clock[/channels]`; names have no case (RFC 4855, section 3).
@@ -350,26 +329,29 @@ fn is_encoding(map: &str, name: &str, clock: u32, channels: u16) -> bool {
     named && clocked && parts.next().map_or(Some(1), |part| part.parse().ok()) == Some(channels)
 }
 
-/// The first payload type of the section, in its order of preference, whose `rtpmap` fits.
-fn find(audio: &MediaDescription, fits: impl Fn(&str) -> bool) -> Option<u8> {
-    let offered = audio.media_name.formats.iter().filter_map(|format| format.parse::<u8>().ok()).filter(|pt| *pt < 128);
-    let map = |payload_type: u8| {
-        let maps = audio.attributes.iter().filter(|attribute| attribute.key == "rtpmap");
-        maps.filter_map(|attribute| attribute.value.as_deref()?.split_once(' '))
-            .find(|(number, _)| number.parse() == Ok(payload_type))
-            .map(|(_, map)| map)
-    };
-    offered.into_iter().find(|payload_type| map(*payload_type).is_some_and(&fits))
+/// The payload types of the section, in its order of preference.
+fn offered(audio: &MediaDescription) -> impl Iterator<Item = u8> {
+    audio.media_name.formats.iter().filter_map(|format| format.parse().ok()).filter(|payload_type| *payload_type < 128)
 }
 
-/// G.711's payload types are fixed, and need no `rtpmap` (RFC 3551, section 6).
+/// What `rtpmap` says of a payload type.
+fn map(audio: &MediaDescription, payload_type: u8) -> Option<&str> {
+    let maps = audio.attributes.iter().filter(|attribute| attribute.key == "rtpmap");
+    maps.filter_map(|attribute| attribute.value.as_deref()?.split_once(' '))
+        .find(|(number, _)| number.parse() == Ok(payload_type))
+        .map(|(_, map)| map)
+}
+
+/// The first payload type whose `rtpmap` fits.
+fn find(audio: &MediaDescription, fits: impl Fn(&str) -> bool) -> Option<u8> {
+    offered(audio).find(|payload_type| map(audio, *payload_type).is_some_and(&fits))
+}
+
+/// G.711's payload types are fixed, and need no `rtpmap` (RFC 3551, section 6). One that says otherwise is believed: what
+/// the browser sends then is something else.
 fn unmapped(audio: &MediaDescription, codec: Codec) -> Option<u8> {
-    let (format, payload_type) = match codec {
-        Codec::Pcmu => ("0", 0),
-        Codec::Pcma => ("8", 8),
-        Codec::Opus => return None,
-    };
-    audio.media_name.formats.iter().any(|offered| offered == format).then_some(payload_type)
+    let fixed = static_payload_type(codec)?;
+    offered(audio).find(|payload_type| *payload_type == fixed && map(audio, fixed).is_none())
 }
 
 #[cfg(test)]
@@ -379,21 +361,7 @@ mod tests {
     use super::*;
 
     /// As Chromium writes it, shortened where lines repeat.
-    const CHROMIUM: &str = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
-        a=extmap-allow-mixed\r\na=msid-semantic: WMS stream\r\n\
-        m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
-        a=candidate:1 1 udp 2113937151 7d7f3a0e-2fd6-4b5c-9d3c-1f0e1d2c3b4a.local 50000 typ host generation 0\r\n\
-        a=ice-ufrag:abcd\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=ice-options:trickle\r\n\
-        a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
-        a=setup:actpass\r\na=mid:0\r\na=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=sendrecv\r\n\
-        a=msid:stream track\r\na=rtcp-mux\r\na=rtcp-rsize\r\na=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n\
-        a=fmtp:111 minptime=10;useinbandfec=1\r\na=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtpmap:9 G722/8000\r\n\
-        a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:13 CN/8000\r\na=rtpmap:110 telephone-event/48000\r\n\
-        a=rtpmap:126 telephone-event/8000\r\na=ssrc:1001 cname:c\r\na=ssrc:1001 msid:stream track\r\n\
-        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
-        a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=ice-options:trickle\r\n\
-        a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
-        a=setup:actpass\r\na=mid:1\r\na=sctp-port:5000\r\na=max-message-size:262144\r\n";
+    const CHROMIUM: &str = include_str!("../../tests/chromium.sdp");
 
     fn read(text: &str) -> Result<Offer, OfferError> {
         Offer::read(text, Codec::Pcmu)
@@ -404,10 +372,9 @@ mod tests {
         for (codec, payload_type, telephone_event) in
             [(Codec::Pcmu, 0, 126), (Codec::Pcma, 8, 126), (Codec::Opus, 111, 110)]
         {
-            let audio = Offer::read(CHROMIUM, codec).expect("Chromium's offer").audio;
-            assert_eq!(audio, Audio { codec, payload_type, telephone_event: Some(telephone_event), ssrc: Some(1001) });
+            let offer = Offer::read(CHROMIUM, codec).expect("Chromium's offer");
             let format = Format { codec, audio: payload_type, events: Some(telephone_event), comfort_noise: None };
-            assert_eq!(audio.format(), format);
+            assert_eq!((offer.format(), offer.ssrc), (format, Some(1001)));
         }
     }
 
@@ -467,9 +434,28 @@ mod tests {
     }
 
     #[test]
-    fn fixed_payload_types_need_no_map() {
-        let offer = read(&CHROMIUM.replace("a=rtpmap:0 PCMU/8000\r\n", "")).expect("an offer");
-        assert_eq!(offer.audio.payload_type, 0);
+    fn fixed_payload_types_need_no_map_and_a_map_that_says_otherwise_counts() {
+        const OWN: &str = "a=rtpmap:0 PCMU/8000\r\n";
+        for (map, pcmu) in [
+            ("", Ok(0)),
+            ("a=rtpmap:0 pcmu/8000/1\r\n", Ok(0)),
+            ("a=rtpmap:0 PCMA/8000\r\n", Err(OfferError::Codec)),
+            ("a=rtpmap:0 PCMU/16000\r\n", Err(OfferError::Codec)),
+            ("a=rtpmap:0 PCMU/8000/2\r\n", Err(OfferError::Codec)),
+            ("a=rtpmap:0 nonsense\r\n", Err(OfferError::Codec)),
+            ("a=rtpmap:0 L16/8000\r\na=rtpmap:63 PCMU/8000\r\n", Ok(63)),
+            // Of two the first counts, whatever the second says.
+            ("a=rtpmap:0 G722/8000\r\na=rtpmap:0 PCMU/8000\r\n", Err(OfferError::Codec)),
+        ] {
+            let offer = read(&CHROMIUM.replace("a=rtpmap:63 red/48000/2\r\n", "").replace(OWN, map));
+            assert_eq!(offer.map(|offer| offer.format().audio), pcmu, "{map}");
+        }
+        let swapped = CHROMIUM.replace("rtpmap:0 PCMU", "rtpmap:0 PCMA").replace("rtpmap:8 PCMA", "rtpmap:8 PCMU");
+        for (codec, payload_type) in [(Codec::Pcmu, 8), (Codec::Pcma, 0)] {
+            let offer = Offer::read(&swapped, codec).expect("an offer");
+            assert_eq!(offer.format().audio, payload_type);
+            assert!(offer.to_sdp().contains(&format!("a=rtpmap:{payload_type} {}/8000\r\n", encoding(codec).0)));
+        }
     }
 
     #[test]

@@ -41,14 +41,17 @@ use webrtc::{
 };
 
 use super::{
-    AcceptError, Accepted, Audio, BrowserLeg, CONTROL, Config, Event, Flow, MAX_CONTROL_BYTES, Offer, Stats,
+    AcceptError, Accepted, BrowserLeg, CONTROL, Config, Event, MAX_CONTROL_BYTES, Offer, Stats,
     answer::Candidates,
     net::Net,
     offer::{OPUS_FORMAT, encoding},
     ports::{Port, Ports},
     reports::{Latest, Reports},
 };
-use crate::rtp::{Packet, clock_rate};
+use crate::{
+    quality::Flow,
+    rtp::{Format, Packet},
+};
 
 /// How long candidates may take: they are our own sockets, so only a task that does not run takes longer.
 const GATHERING: Duration = Duration::from_secs(2);
@@ -98,7 +101,7 @@ impl WebRtc {
             let Some(mut leg) = self.open(&offer, port).await? else { continue };
             let answer = leg.begin(&self.config.public).await?;
             if leg.candidates.has_udp() {
-                return Ok(Accepted { answer, audio: offer.audio().clone(), leg: Box::new(leg) });
+                return Ok(Accepted { answer, format: offer.format(), leg: Box::new(leg) });
             }
         }
         Err(AcceptError::NoPort)
@@ -126,7 +129,7 @@ impl WebRtc {
             .with_configuration(
                 RTCConfigurationBuilder::new().with_certificates(vec![self.certificate.clone()]).build(),
             )
-            .with_media_engine(media_engine(offer.audio())?)
+            .with_media_engine(media_engine(offer.format())?)
             .with_setting_engine(self.settings())
             .with_interceptor_registry(configure_rtcp_reports(Registry::new().with(NEXT_TO_THE_WIRE, reports)))
             .with_data_channel_send_buffer_limit(MAX_UNSENT)
@@ -142,14 +145,14 @@ impl WebRtc {
             offer: tokio::sync::Mutex::new(offer.clone()),
             candidates: Candidates::default(),
             gathered,
-            out: TrackOut { track: Arc::new(local_track(offer.audio().codec, ssrc)), ssrc },
+            out: TrackOut { track: Arc::new(local_track(offer.format().codec, ssrc)), ssrc },
             signals: received,
             track: None,
             channel: None,
             control,
             stopped,
             reported,
-            clock: clock_rate(offer.audio().codec),
+            clock: offer.format().clock_rate(),
             ended: false,
             port: Some(port),
         }))
@@ -189,10 +192,10 @@ fn refused(error: impl std::fmt::Display) -> AcceptError {
 }
 
 /// The call's one codec, and telephone events with its clock.
-fn media_engine(audio: &Audio) -> Result<MediaEngine, AcceptError> {
-    let events = audio.telephone_event.map(|payload_type| (telephone_event(audio.codec), payload_type));
+fn media_engine(format: Format) -> Result<MediaEngine, AcceptError> {
+    let events = format.events.map(|payload_type| (telephone_event(format.codec), payload_type));
     let mut engine = MediaEngine::default();
-    for (rtp_codec, payload_type) in [(rtp_codec(audio.codec), audio.payload_type)].into_iter().chain(events) {
+    for (rtp_codec, payload_type) in [(rtp_codec(format.codec), format.audio)].into_iter().chain(events) {
         let parameters = RTCRtpCodecParameters { rtp_codec, payload_type };
         engine.register_codec(parameters, RtpCodecKind::Audio).map_err(internal)?;
     }
@@ -489,7 +492,7 @@ impl BrowserLeg for Leg {
 
     async fn restart(&self, offer: &str) -> Result<String, AcceptError> {
         let mut last = self.offer.lock().await;
-        let offer = Offer::read(offer, last.audio().codec)?;
+        let offer = Offer::read(offer, last.format().codec)?;
         offer.restarts(&last)?;
         self.negotiate(&offer).await?;
         *last = offer;

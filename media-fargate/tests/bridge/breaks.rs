@@ -11,14 +11,12 @@ use domain::{
     app::{Codec, Transport},
     call::Call,
     context::Context,
-    event::{Envelope, EventName},
-    id::{AppId, CallId, DestinationId, SessionId},
-    integration::{Draft, Integration, Status, Surroundings},
-    reach::Reach,
+    event::EventName,
+    id::{CallId, DestinationId, SessionId},
     session::Session,
     time::Timestamp,
 };
-use embedded::{Config, Embedded, Service};
+use embedded::Service;
 use media::{
     bridge::{self, Bridge},
     browser::{AcceptError, Accepted, BrowserLeg, Event, Offer, Stats},
@@ -28,19 +26,15 @@ use media::{
     rtp::Packet,
     sip::{Invite, Leg, SipLeg, Trunk},
 };
-use store::{
-    Aws, Endpoints, Events, Queue, Store,
-    calls::Stored,
-    provision::{self, QueueSpec, TableSpec},
-};
+use store::{Events, calls::Stored};
 use tokio::sync::mpsc;
+
+use crate::ground::{Ground, until};
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
     m=audio 9 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\n\
     a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
     a=setup:actpass\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:0 PCMU/8000\r\n";
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser's leg that does as it is told; `None`: it breaks.
 struct Puppet {
@@ -84,11 +78,9 @@ impl SipLeg for Deaf {
     }
 }
 
-struct Ground {
-    embedded: Embedded,
-    store: Store,
-    queue: Queue,
-    app: AppId,
+/// The ground, and calls on it.
+struct Field {
+    ground: Ground,
     calls: Calls,
 }
 
@@ -99,39 +91,16 @@ struct Running {
     said: mpsc::UnboundedReceiver<String>,
 }
 
-impl Ground {
+impl Field {
     async fn new() -> Self {
-        let embedded = Embedded::start(Config::default()).await.expect("stand-ins");
-        let urls = [embedded.dynamodb_url(), embedded.sqs_url(), embedded.kms_url()].map(ToOwned::to_owned);
-        let [dynamodb, sqs, kms] = urls;
-        let aws = Aws::local(Endpoints { dynamodb, sqs, kms });
-        let expiry = Some("expiresAt".to_owned());
-        let spec = TableSpec { name: "table".into(), partition: "pk".into(), sort: "sk".into(), expiry };
-        provision::table(&aws, &spec).await.expect("a table");
-        let made = provision::queue(&aws, &QueueSpec { name: "queue".into(), attributes: Vec::new() }).await;
-        let queue = Queue::open(&aws, made.expect("a queue").url);
-        let (store, now) = (Store::open(&aws, "table"), edge::clock::now());
-        let app = domain::app::App::create("Shop", now, &[1; 10], &[2; 20]).expect("an app");
-        store.create_app(&app, None).await.expect("stored");
-        let app = app.id;
-        let around = Surroundings { reach: &Reach::default(), own_hosts: &[], secrets: &Default::default() };
-        let draft = Draft {
-            name: Some("CRM".into()),
-            url: Some("https://example.com/events".into()),
-            events: Some([EventName::CallEnded, EventName::CallError].into()),
-            status: Some(Status::Active),
-            ..Draft::default()
-        };
-        let integration = Integration::create(draft, around, now, &[3; 10]).expect("an integration");
-        store.create_integration(app, &integration, None).await.expect("stored");
-        Self { embedded, store, queue, app, calls: Calls::new(100) }
+        Self { ground: Ground::new().await, calls: Calls::new(100) }
     }
 
     async fn begin(&self, number: u8) -> Running {
         let now = edge::clock::now();
         let session = Session {
             id: SessionId::mint(now, &[number; 10]),
-            app: self.app,
+            app: self.ground.app,
             profile: None,
             routing_key: None,
             context: Context::default(),
@@ -140,11 +109,11 @@ impl Ground {
         let id = CallId::mint(now, &[number; 10]);
         let call = Call::start(id, &session, DestinationId::mint(now, &[9; 10]), now);
         let stored = Stored { call, owner: "here".into() };
-        self.store.begin_call(self.app, &stored, 20, now).await.expect("asked").expect("begun");
+        self.ground.store.begin_call(self.ground.app, &stored, 20, now).await.expect("asked").expect("begun");
         let (pull, wires) = mpsc::unbounded_channel();
         let (says, said) = mpsc::unbounded_channel();
-        let audio = Offer::read(OFFER, Codec::Pcmu).expect("an offer").audio().clone();
-        let accepted = Accepted { answer: String::new(), audio, leg: Box::new(Puppet { wires, said: says }) };
+        let format = Offer::read(OFFER, Codec::Pcmu).expect("an offer").format();
+        let accepted = Accepted { answer: String::new(), format, leg: Box::new(Puppet { wires, said: says }) };
         let mut place = self.calls.admit().expect("room");
         let commands = place.occupy(id, session.id);
         let trunk = Trunk {
@@ -158,8 +127,8 @@ impl Ground {
         let invite = Invite { trunk, destination, codecs, extras: Vec::new() };
         let started = Instant::now();
         let recorder = Recorder {
-            store: self.store.clone(),
-            events: Events::open(self.store.clone(), self.queue.clone()),
+            store: self.ground.store.clone(),
+            events: Events::open(self.ground.store.clone(), self.ground.queue.clone()),
             metrics: Metrics::default(),
             session,
             stored,
@@ -169,29 +138,8 @@ impl Ground {
         Running { id, pull, said }
     }
 
-    /// The next event that is queued.
-    async fn queued(&self) -> Envelope {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let received = self.queue.receive(1, Duration::from_secs(1)).await.unwrap_or_default();
-            if let [message] = received.as_slice() {
-                let due: domain::delivery::Due = serde_json::from_str(&message.body).expect("a message");
-                return due.envelope;
-            }
-            assert!(Instant::now() < until, "no event is queued");
-        }
-    }
-
     async fn none_left(&self) {
-        let until = Instant::now() + PATIENCE;
-        while self.calls.count() > 0 {
-            assert!(Instant::now() < until, "{} calls are left", self.calls.count());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn row(&self, id: CallId) -> Call {
-        self.store.call(self.app, id).await.expect("read").expect("a row").call
+        until("calls are left", async || (self.calls.count() == 0).then_some(())).await;
     }
 }
 
@@ -203,8 +151,9 @@ fn said(text: &str) -> (String, String) {
 
 #[tokio::test]
 async fn a_call_that_breaks_ends_alone() {
-    let ground = Ground::new().await;
-    let (broken, mut sound) = (ground.begin(1).await, ground.begin(2).await);
+    let field = Field::new().await;
+    let ground = &field.ground;
+    let (broken, mut sound) = (field.begin(1).await, field.begin(2).await);
     broken.pull.send(None).expect("it listens");
     let event = ground.queued().await;
     assert_eq!((event.name, &event.data["errorCode"]), (EventName::CallError, &"internal".into()));
@@ -214,7 +163,7 @@ async fn a_call_that_breaks_ends_alone() {
     let message = sound.said.recv().await.expect("the other call goes on");
     assert_eq!(said(&message), ("ended".into(), "destination_unavailable".into()));
     assert_eq!(ground.queued().await.data["errorCode"], "destination_unavailable");
-    ground.none_left().await;
+    field.none_left().await;
     for (id, code) in [(broken.id, "internal"), (sound.id, "destination_unavailable")] {
         let row = ground.row(id).await;
         assert_eq!(row.error_code.as_deref(), Some(code));
@@ -224,18 +173,19 @@ async fn a_call_that_breaks_ends_alone() {
 
 #[tokio::test]
 async fn an_outage_delays_the_end_and_loses_nothing() {
-    let ground = Ground::new().await;
-    let call = ground.begin(1).await;
+    let field = Field::new().await;
+    let ground = &field.ground;
+    let call = field.begin(1).await;
     ground.embedded.down(Service::DynamoDb);
     ground.embedded.down(Service::Sqs);
     call.pull.send(Some(Event::Closed)).expect("it listens");
-    let written = tokio::time::timeout(Duration::from_millis(1_500), ground.none_left()).await;
+    let written = tokio::time::timeout(Duration::from_millis(1_500), field.none_left()).await;
     assert!(written.is_err(), "it cannot be written down while the services are away");
     ground.embedded.clear(Service::DynamoDb);
     ground.embedded.clear(Service::Sqs);
     let event = ground.queued().await;
     assert_eq!((event.name, &event.data["reason"]), (EventName::CallEnded, &"user_hangup".into()));
-    ground.none_left().await;
+    field.none_left().await;
     assert_eq!(ground.row(call.id).await.reason.as_deref(), Some("user_hangup"));
     // The claim is given back as well: the session may call again.
     let row = ground.row(call.id).await;

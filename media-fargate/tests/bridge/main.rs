@@ -1,0 +1,12 @@
+//! Whole calls: a browser on one side, a telephone on the other, and the running server between them.
+
+mod breaks;
+mod chromium;
+mod clients;
+mod ground;
+mod offers;
+mod phone;
+mod server;
+mod sound;
+mod talk;
+mod visitor;
