@@ -4,6 +4,7 @@
 mod operation;
 mod operations;
 mod shapes;
+mod widget_shapes;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

@@ -6,11 +6,11 @@ use utoipa::PartialSchema;
 
 use super::{
     operation::{Operation, delete, get, patch, post, put},
-    shapes,
+    shapes, widget_shapes as widget,
 };
 
 pub(super) const INTRODUCTION: &str = "\
-Apps, their providers, profiles and integrations, the delivery log and the operators. Every answer is JSON: \
+Apps, their widgets, providers, profiles and integrations, calls, the delivery log and the operators. Every answer is JSON: \
 `{data, meta}`, with `pagination` for lists, or `{error}`. Lists take `limit` and `cursor`. `PATCH` is a JSON merge \
 patch (RFC 7396): fields that are not given stay, `null` removes what may be removed. Ids of another customer's things \
 are answered exactly as unknown ones.";
@@ -41,6 +41,9 @@ pub(super) fn all() -> Vec<Operation> {
     all.extend(secrets());
     all.extend(deliveries());
     all.extend(calls());
+    all.extend(design());
+    all.extend(parts());
+    all.extend(settings());
     all.extend(operators());
     all.extend(audit());
     all
@@ -211,6 +214,92 @@ fn calls() -> Vec<Operation> {
     vec![
         get("/apps/{appId}/calls", "listCalls", Viewer, "List the calls, newest first").lists::<shapes::Call>(),
         get("/apps/{appId}/calls/{callId}", "readCall", Viewer, "Read a call").gives::<shapes::Call>(),
+        delete("/apps/{appId}/calls/{callId}", "eraseCall", Admin, "Erase all that is known of a call")
+            .notes(
+                "The call, what its visitor wrote into the form and the survey, and the deliveries of its events with \
+                 their bodies. Not while it runs. Form values belong to the visitor's session: they go with the first of \
+                 its calls that is erased.",
+            )
+            .may_conflict(),
+        get("/apps/{appId}/surveys", "listSurveys", Viewer, "List filled-in surveys, that of the newest call first")
+            .lists::<widget::FilledSurvey>(),
+    ]
+}
+
+fn design() -> Vec<Operation> {
+    let draft = "/apps/{appId}/design";
+    vec![
+        get(draft, "readDesign", Viewer, "Read the draft of the design").gives::<widget::Design>(),
+        put(draft, "putDesign", Editor, "Set the draft of the design")
+            .notes("Visitors see it once it is published. The form, the survey and buttons stay as they are.")
+            .takes::<widget::DesignDraft>()
+            .gives::<widget::Design>()
+            .may_conflict(),
+        post("/apps/{appId}/design/publish", "publishDesign", Editor, "Publish the draft")
+            .notes("With its form, survey and buttons, for sessions that begin from now on. The newest 50 versions are kept.")
+            .creates::<widget::DesignVersion>()
+            .may_conflict(),
+        get("/apps/{appId}/design/versions", "listDesignVersions", Viewer, "List what was published, newest first")
+            .lists::<widget::DesignSummary>(),
+        get("/apps/{appId}/design/versions/{version}", "readDesignVersion", Viewer, "Read what was published")
+            .gives::<widget::DesignVersion>(),
+        post("/apps/{appId}/design/versions/{version}/restore", "restoreDesignVersion", Editor, "Publish a version again")
+            .notes("It becomes the newest version. The draft stays as it is.")
+            .creates::<widget::DesignVersion>()
+            .may_conflict(),
+    ]
+}
+
+/// Parts of the draft that have addresses of their own.
+fn parts() -> Vec<Operation> {
+    const PUBLISHED: &str = "A part of the draft: visitors see it once the design is published.";
+    let (form, survey, buttons) = ("/apps/{appId}/form", "/apps/{appId}/survey", "/apps/{appId}/buttons");
+    vec![
+        get(form, "readForm", Viewer, "Read the form before a call").gives::<widget::Form>(),
+        put(form, "putForm", Editor, "Set the form before a call")
+            .notes(PUBLISHED)
+            .takes::<widget::Form>()
+            .gives::<widget::Form>()
+            .may_conflict(),
+        get(survey, "readSurvey", Viewer, "Read the survey after a call").gives::<widget::Survey>(),
+        put(survey, "putSurvey", Editor, "Set the survey after a call")
+            .notes(PUBLISHED)
+            .takes::<widget::Survey>()
+            .gives::<widget::Survey>()
+            .may_conflict(),
+        get(buttons, "readButtons", Viewer, "Read the app's own buttons").gives::<widget::Buttons>(),
+        put(buttons, "putButtons", Editor, "Set the app's own buttons")
+            .notes(PUBLISHED)
+            .takes::<widget::ButtonsDraft>()
+            .gives::<widget::Buttons>()
+            .may_conflict(),
+    ]
+}
+
+/// What holds at once, without being published.
+fn settings() -> Vec<Operation> {
+    let (embed, code, retention) = ("/apps/{appId}/embed", "/apps/{appId}/custom-code", "/apps/{appId}/retention");
+    vec![
+        get(embed, "readEmbed", Viewer, "Read where the widget may stand, and how to embed it")
+            .gives::<widget::Embed>(),
+        put(embed, "putEmbed", Editor, "Set where the widget may stand and which pages hear its events")
+            .notes("Holds for sessions that begin from now on, and for widgets loaded from some seconds later.")
+            .takes::<widget::EmbedDraft>()
+            .gives::<widget::Embed>()
+            .may_conflict(),
+        get(code, "readCustomCode", Viewer, "Read the custom code").gives::<widget::CustomCode>(),
+        put(code, "putCustomCode", Editor, "Set the custom code")
+            .notes("It runs in a sandboxed document of its own. Browsers keep the one before for up to a minute.")
+            .takes::<widget::CustomCodeDraft>()
+            .gives::<widget::CustomCode>()
+            .may_conflict(),
+        get(retention, "readRetention", Viewer, "Read how long what is about visitors is kept")
+            .gives::<widget::Retention>(),
+        put(retention, "putRetention", Editor, "Set how long what is about visitors is kept")
+            .notes("For what is made from now on: everything is told its end when it is made.")
+            .takes::<widget::RetentionDraft>()
+            .gives::<widget::Retention>()
+            .may_conflict(),
     ]
 }
 

@@ -73,6 +73,7 @@ pub(super) fn path_parameter(name: &str) -> RefOr<Schema> {
         "integrationId" => IntegrationId::schema(),
         "deliveryId" => DeliveryId::schema(),
         "callId" => CallId::schema(),
+        "version" => super::widget_shapes::version_number(),
         "profileId" => ProfileId::schema(),
         "operatorId" => OperatorId::schema(),
         "name" => SecretName::schema(),
@@ -814,6 +815,12 @@ pub(super) struct Call {
     codec: Codec,
     #[schema(required = false)]
     quality: CallQuality,
+    /// What its visitor wrote into the form before it; only where one call is read.
+    #[schema(required = false)]
+    form_values: Vec<super::widget_shapes::FormValue>,
+    /// What its visitor wrote into the survey after it; only where one call is read.
+    #[schema(required = false)]
+    survey: super::widget_shapes::FilledSurvey,
 }
 
 /// How a call sounded; `null`: nothing was ever judged.
