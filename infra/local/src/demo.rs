@@ -213,6 +213,7 @@ async fn seed_profiles(
                     destination: Some(destination.clone()),
                     routing_keys: Some(vec![(*name).to_owned()]),
                     default: None,
+                    hours: None,
                 };
                 let made = Profile::create(&draft, now, &edge::chance::bytes());
                 made.map_err(|_| format!("The profile {name} of the demo is wrong: {destination}."))?
