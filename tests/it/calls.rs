@@ -72,8 +72,9 @@ async fn ask(
 }
 
 /// A call that a visitor began.
-struct Call {
-    visitor: Visitor,
+pub struct Call {
+    /// Their browser.
+    pub visitor: Visitor,
     client: Client,
     token: String,
     path: String,
@@ -81,8 +82,13 @@ struct Call {
 
 impl Call {
     /// Begins one to whom the routing key leads.
-    async fn begin(house: &Running, app: &MadeApp, routing_key: &str) -> Self {
-        let token = house.token(app, json!({"routingKey": routing_key, "context": {"page": "pricing"}})).await;
+    pub async fn begin(house: &Running, app: &MadeApp, routing_key: &str) -> Self {
+        Self::telling(house, app, json!({"routingKey": routing_key, "context": {"page": "pricing"}})).await
+    }
+
+    /// Begins one of a session that says this.
+    pub async fn telling(house: &Running, app: &MadeApp, session: Value) -> Self {
+        let token = house.token(app, session).await;
         let (visitor, client) = (Visitor::new(TONE).await, client(None));
         let offer = visitor.offer().await;
         let began = Instant::now();
@@ -97,12 +103,13 @@ impl Call {
         Self { visitor, client, token, path }
     }
 
-    async fn ask(&self, house: &Running, method: Method, offer: Option<&str>) -> Response {
+    /// A request about it.
+    pub async fn ask(&self, house: &Running, method: Method, offer: Option<&str>) -> Response {
         ask(house, &self.client, method, &self.path, &self.token, offer).await
     }
 
     /// What is kept of it, once it is over.
-    async fn over(&self, house: &Running, app: &MadeApp) -> Value {
+    pub async fn over(&self, house: &Running, app: &MadeApp) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             let path = format!("/apps/{}/calls/call_{}", app.id, self.body());
@@ -116,7 +123,7 @@ impl Call {
     }
 
     /// The 26 characters of its id.
-    fn body(&self) -> &str {
+    pub fn body(&self) -> &str {
         self.path.strip_prefix("/v1/calls/call_").expect("a call's address")
     }
 }

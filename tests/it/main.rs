@@ -8,6 +8,10 @@ mod console;
 mod crash;
 mod deliveries;
 mod events;
+#[path = "../../media-fargate/tests/sip/far.rs"]
+#[allow(dead_code, reason = "the media server's own tests use the rest of it")]
+mod far;
+mod hours;
 mod interleavings;
 mod isolation;
 mod lambda;
@@ -21,3 +25,5 @@ mod secrets;
 mod sessions;
 mod soak;
 mod support;
+mod trunks;
+mod turn;

@@ -190,6 +190,12 @@ impl Visitor {
         heard.messages.iter().find(|message| message["type"] == kind).cloned().expect("it was there")
     }
 
+    /// All messages of this type so far.
+    pub fn every(&self, kind: &str) -> Vec<Value> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.messages.iter().filter(|message| message["type"] == kind).cloned().collect()
+    }
+
     /// The types of all messages so far, without reports.
     pub fn messages(&self) -> Vec<String> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@
 //! | `busy` | 486 |
 //! | `decline` | 603 |
 //! | `nobody` | rings until the caller gives up |
+//! | a number from `300` to `699` | that status, after it rang |
 //! | `goodbye` | answers, greets and hangs up |
 //! | any other | answers, greets and echoes |
 //!
@@ -142,6 +143,7 @@ impl Line {
         match self.invite.user() {
             "busy" => self.refuse("486 Busy Here").await,
             "decline" => self.refuse("603 Decline").await,
+            user if is_status(user) => self.refuse(&format!("{user} As Dialled")).await,
             "nobody" => while !matches!(self.wait(LONGEST_WAIT).await, Waited::Over) {},
             user => {
                 let hangs_up = user == "goodbye";
@@ -290,6 +292,11 @@ impl Line {
             }
         }
     }
+}
+
+/// Whether somebody dialled what a call can be refused with.
+fn is_status(user: &str) -> bool {
+    user.parse::<u16>().is_ok_and(|status| (300..700).contains(&status))
 }
 
 /// Our answer to an offer, and what was agreed.
