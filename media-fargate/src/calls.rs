@@ -76,6 +76,18 @@ impl Calls {
         }))
     }
 
+    /// Whether a call may begin at present.
+    ///
+    /// # Errors
+    /// Why none may.
+    pub fn look(&self) -> Result<(), Refusal> {
+        match self.count() < self.0.most {
+            _ if self.is_draining() => Err(Refusal::Draining),
+            true => Ok(()),
+            false => Err(Refusal::Full),
+        }
+    }
+
     /// A place for a call, if one may begin.
     ///
     /// # Errors
@@ -103,6 +115,11 @@ impl Calls {
         *self.0.taken.borrow()
     }
 
+    /// Places taken, as they change.
+    pub fn taken(&self) -> watch::Receiver<usize> {
+        self.0.taken.subscribe()
+    }
+
     /// From how many on no new one begins.
     pub fn most(&self) -> usize {
         self.0.most
@@ -117,7 +134,7 @@ impl Calls {
     /// said goodbye, at most `farewell`.
     pub async fn drain(&self, patience: Duration, farewell: Duration) {
         self.0.draining.store(true, Ordering::Relaxed);
-        let mut taken = self.0.taken.subscribe();
+        let mut taken = self.taken();
         let mut none_within =
             async |limit| tokio::time::timeout(limit, taken.wait_for(|taken| *taken == 0)).await.is_ok();
         if none_within(patience).await {
@@ -181,7 +198,9 @@ mod tests {
         let calls = Calls::new(5);
         let places: Vec<_> = (0..4).map(|_| calls.admit().expect("a place")).collect();
         assert_eq!((calls.admit().expect_err("full"), calls.count()), (Refusal::Full, 4));
+        assert_eq!(calls.look(), Err(Refusal::Full));
         drop(places);
+        assert_eq!(calls.look(), Ok(()));
         assert_eq!(calls.count(), 0);
         assert!(calls.admit().is_ok());
     }
@@ -214,5 +233,6 @@ mod tests {
         calls.drain(Duration::from_secs(30), Duration::from_secs(5)).await;
         assert_eq!(talking.await.expect("it ended"), (true, 30));
         assert_eq!((calls.admit().expect_err("draining"), calls.count()), (Refusal::Draining, 0));
+        assert_eq!(calls.look(), Err(Refusal::Draining));
     }
 }

@@ -108,7 +108,7 @@ pub enum Answer {
     Gone,
 }
 
-/// Sends a request about a call to its owner: `DELETE`, or `PATCH` with an offer.
+/// Sends a request about a call to its owner: `DELETE`, `PATCH` with an offer, or `GET`, which asks whether it runs there.
 ///
 /// # Errors
 /// When nobody answered, or somebody who is no media server.

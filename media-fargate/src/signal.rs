@@ -71,6 +71,8 @@ const OFFER_LIMIT: Duration = Duration::from_secs(5);
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(1);
 /// How long a call may take to answer a new offer.
 const RESTART_LIMIT: Duration = Duration::from_secs(3);
+/// A call as young as this may hold its session's claim and run nowhere yet.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// The routes.
 pub(crate) fn routes() -> Router<State> {
@@ -79,7 +81,7 @@ pub(crate) fn routes() -> Router<State> {
 
 /// The routes for other media servers.
 pub(crate) fn private_routes() -> Router<State> {
-    Router::new().route("/calls/{call}", delete(forwarded).patch(forwarded))
+    Router::new().route("/calls/{call}", delete(forwarded).patch(forwarded).get(runs))
 }
 
 async fn preflight() -> Response {
@@ -103,10 +105,11 @@ async fn create(
         state.metrics.refused();
         Problem::new(Kind::Unavailable, format!("No call can begin here: {refusal}. Please try again shortly."))
     };
-    // Only looked at: whoever has shown no token and no offer takes no place from others.
-    state.calls.admit().map(drop).map_err(refuse)?;
+    // Who has shown no token and no offer yet takes no place from others.
+    state.calls.look().map_err(refuse)?;
     state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
-    let session = session(&state, &bearer?, now).await?;
+    let bearer = bearer?;
+    let session = session(&state, &bearer, now).await?;
     state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let offer = read_offer(request).await?;
     let (profile, (provider, trunk)) =
@@ -118,7 +121,7 @@ async fn create(
         let id = CallId::mint(now, &chance::bytes());
         let call = Call::start(id, &session, profile.0, now);
         let stored = Stored { call, owner: state.owner.to_string() };
-        claim(&state, &session, &stored, now).await?;
+        claim(&state, &session, &bearer.0, &stored, now).await?;
         // In a task of its own: should an offer break the library, what was claimed is given back as well.
         let answering = state.clone();
         let accepting = tokio::spawn(async move { answering.browsers.accept(&offer, codec).await });
@@ -260,18 +263,48 @@ fn offered(codec: Codec, provider: &Provider) -> Vec<Codec> {
     std::iter::once(codec).chain(others).collect()
 }
 
-async fn claim(state: &State, session: &Session, stored: &Stored, now: Timestamp) -> Result<(), Problem> {
-    let begun = state.store.begin_call(session.app, stored, state.at_once, now).await;
-    let begun = begun.map_err(|error| {
-        // It may have been written, and only the answer was lost.
-        withdraw(state, session, stored.call.clone());
-        Problem::unavailable(error)
-    })?;
+/// Claims the session for a call, and a place among the app's.
+async fn claim(state: &State, session: &Session, token: &str, stored: &Stored, now: Timestamp) -> Result<(), Problem> {
+    let begin = async || {
+        let begun = state.store.begin_call(session.app, stored, state.at_once, now).await;
+        begun.map_err(|error| {
+            // It may have been written, and only the answer was lost.
+            withdraw(state, session, stored.call.clone());
+            Problem::unavailable(error)
+        })
+    };
+    let begun = match begin().await? {
+        Err(Busy::Session) if take_over(state, session, token, now).await? => begin().await?,
+        begun => begun,
+    };
     begun.map_err(|busy| match busy {
         Busy::Session => Problem::new(Kind::Conflict, "This session has a call that runs. End it first."),
         // When a place becomes free nobody knows; a window is as good a guess as any.
         Busy::App => Problem::limited(Exceeded { limit: state.at_once, reset: now.plus(WINDOW) }, now),
     })
+}
+
+/// Releases the session's claim if the call that holds it runs no more, such as one whose server died: its visitor shall
+/// not wait until it must be over. A visitor who calls again has let go of the call before, so a server that cannot be asked
+/// holds the claim no longer either; should its call run after all, it ends by itself for want of a browser.
+async fn take_over(state: &State, session: &Session, token: &str, now: Timestamp) -> Result<bool, Problem> {
+    let Some(id) = state.store.session_call(session.id).await.map_err(Problem::unavailable)? else { return Ok(true) };
+    let held = stored(state, session, id).await?.filter(|_| now.since(id.minted_at()) > SETTLING);
+    let Some(stored) = held else { return Ok(false) };
+    if stored.owner == state.owner.to_string() {
+        if state.calls.find(id, session.id).is_some() {
+            return Ok(false);
+        }
+    } else {
+        match ask_owner(&stored, Method::GET, token, "").await {
+            Ok(Answer::Owner(answer)) if answer.status() != StatusCode::NOT_FOUND => return Ok(false),
+            Ok(Answer::Owner(_)) | Err(_) => {}
+            Ok(Answer::Gone) => bury(state, session.clone(), id, now).await?,
+        }
+    }
+    tracing::warn!(session = %session.id, call = %id, "call.claim_taken");
+    state.store.release_call(session.app, session.id, id).await.map_err(Problem::unavailable)?;
+    Ok(true)
 }
 
 /// Gives back what a call claimed that did not come about, also when nobody waits for it.
@@ -343,6 +376,18 @@ async fn forwarded(
     here(&state, &session, id, &wish).await?.map_or_else(|| wish.late(), Ok)
 }
 
+/// Whether a call of the token's session runs here: 204, or 404.
+async fn runs(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    Path(id): Path<String>,
+    bearer: Result<Bearer, Problem>,
+) -> Result<StatusCode, Problem> {
+    let session = session(&state, &bearer?, now).await?;
+    let found = id.parse().ok().and_then(|id| state.calls.find(id, session.id));
+    found.map(|_| StatusCode::NO_CONTENT).ok_or_else(|| Problem::not_found("call"))
+}
+
 /// Asks it of a call of this session that runs here; nothing, when there is none.
 async fn here(state: &State, session: &Session, id: CallId, wish: &Wish) -> Result<Option<Response>, Problem> {
     let Some(commands) = state.calls.find(id, session.id) else { return Ok(None) };
@@ -387,19 +432,22 @@ async fn elsewhere(
         Wish::HangUp => (Method::DELETE, ""),
         Wish::Restart(offer) => (Method::PATCH, offer.as_str()),
     };
-    let asked = async { forward::forward(&stored.owner.parse::<Owner>()?, method, id, token, offer).await };
-    match asked.await {
+    match ask_owner(&stored, method, token, offer).await {
         Ok(Answer::Owner(response)) => Ok(response),
         Ok(Answer::Gone) => {
             bury(state, session, id, now).await?;
             wish.late()
         }
         Err(cause) => {
-            tracing::warn!(call = %id, cause, "call.owner_unreached");
+            tracing::warn!(call = %id, %cause, "call.owner_unreached");
             let message = "The server that runs this call cannot be asked. Please try again shortly.";
             Err(Problem::new(Kind::Unavailable, message))
         }
     }
+}
+
+async fn ask_owner(stored: &Stored, method: Method, token: &str, offer: &str) -> Result<Answer, forward::Failure> {
+    forward::forward(&stored.owner.parse::<Owner>()?, method, stored.call.id, token, offer).await
 }
 
 /// What is kept of a call of this session.

@@ -5,17 +5,27 @@ use std::time::{Duration, Instant};
 use domain::{
     call::Call,
     id::{CallId, DestinationId},
+    session::Session,
+    time::Timestamp,
 };
 use edge::{chance, clock, env};
-use reqwest::Method;
+use reqwest::{Method, Response};
 use store::calls::{Busy, Stored};
 use tokio::net::TcpListener;
 
-use crate::ground::{Ground, PATIENCE, Server, TONE};
+use crate::{
+    ground::{Ground, PATIENCE, Server, TONE},
+    visitor::Visitor,
+};
 
 /// A call whose row names this owner, and that runs nowhere.
-async fn orphan(ground: &Ground, owner: &str) -> (CallId, String, domain::session::Session) {
-    let (session, now) = (ground.session(), clock::now());
+async fn orphan(ground: &Ground, owner: &str) -> (CallId, String, Session) {
+    orphan_of_age(ground, owner, 0).await
+}
+
+/// The same, started so many seconds ago.
+async fn orphan_of_age(ground: &Ground, owner: &str, seconds: i64) -> (CallId, String, Session) {
+    let (session, now) = (ground.session(), Timestamp::from_millis(clock::now().as_millis() - seconds * 1_000));
     let id = CallId::mint(now, &chance::bytes());
     let call = Call::start(id, &session, DestinationId::mint(now, &[9; 10]), now);
     let stored = Stored { call, owner: owner.to_owned() };
@@ -163,4 +173,47 @@ async fn changes_are_counted_by_address() {
     // The visitor hangs up on the channel, which is not counted.
     call.visitor.say(&serde_json::json!({"type": "hang_up"})).await;
     call.visitor.told("ended").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_whose_server_died_calls_again() {
+    let ground = Ground::new().await;
+    let (server, place) = (ground.server(&[]).await, ground.server(&[]).await);
+    let process = |answer: &Response| answer.headers()["x-c2c-process"].to_str().expect("text").to_owned();
+    let of = async |server: &Server| process(&server.ask_privately(Method::GET, "/nothing", "none").await);
+    let (own, others) = (of(&server).await, of(&place).await);
+    let offer = Visitor::new(TONE).await.offer().await;
+    for (owner, age, status) in [
+        // Silent; gone; there, but it forgot the call; we did so ourselves.
+        ("http://127.0.0.1:9#0123456789abcdef".to_owned(), 60, 201),
+        (format!("{}#0123456789abcdef", place.private_url), 60, 201),
+        (format!("{}#{others}", place.private_url), 60, 201),
+        (format!("{}#{own}", server.private_url), 60, 201),
+        // It may be about to run.
+        (format!("{}#{own}", server.private_url), 1, 409),
+        ("http://127.0.0.1:9#0123456789abcdef".to_owned(), 1, 409),
+    ] {
+        let (_, _, session) = orphan_of_age(&ground, &owner, age).await;
+        let answer = server.ask(Method::POST, "/v1/calls", &ground.token(&session), &offer).await;
+        assert_eq!(answer.status(), status, "{owner}, {age} s");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_runs_keeps_its_session() {
+    let ground = Ground::new().await;
+    let (owner, other) = (ground.server(&[]).await, ground.server(&[]).await);
+    let call = owner.call(&ground).await;
+    let private = call.path.strip_prefix("/v1").expect("an address");
+    for (token, status) in [(&call.token, 204), (&ground.token(&ground.session()), 404)] {
+        assert_eq!(owner.ask_privately(Method::GET, private, token).await.status(), status);
+    }
+    // Past the time in which a call may be about to run.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let offer = Visitor::new(TONE).await.offer().await;
+    for server in [&owner, &other] {
+        let answer = server.ask(Method::POST, "/v1/calls", &call.token, &offer).await;
+        assert_eq!(answer.status(), 409);
+    }
+    call.visitor.hears(TONE).await;
 }

@@ -40,7 +40,7 @@ pub enum Busy {
 }
 
 /// A session's claim.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Claim {
     call_id: CallId,
@@ -134,6 +134,15 @@ impl Store {
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(()),
             sent => sent.map(drop).map_err(Error::unavailable("UpdateItem")),
         }
+    }
+
+    /// The call that holds a session's claim.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn session_call(&self, session: SessionId) -> Result<Option<CallId>, Error> {
+        let claim: Option<Claim> = self.get("a session's call", Key::session_call(session)).await?;
+        Ok(claim.map(|claim| claim.call_id))
     }
 
     /// Gives a call's claims back: the session may call again.

@@ -57,7 +57,11 @@ async fn a_session_has_one_call_and_an_app_so_many() {
     let (_embedded, store) = store().await;
     let begin = async |stored: &Stored| store.begin_call(app(), stored, AT_ONCE, stored.call.started_at).await;
     let (first, rival) = (call(1, 1, at(1)), call(2, 1, at(2)));
+    // What was never claimed is given back without a trace.
+    store.release_call(app(), first.call.session_id, first.call.id).await.expect("released");
+    assert_eq!(store.session_call(first.call.session_id).await.expect("read"), None);
     assert_eq!(begin(&first).await.expect("asked"), Ok(()));
+    assert_eq!(store.session_call(first.call.session_id).await.expect("read"), Some(first.call.id));
     assert_eq!(begin(&rival).await.expect("asked"), Err(Busy::Session));
     assert_eq!(store.call(app(), rival.call.id).await.expect("read"), None, "nothing of it is kept");
     assert_eq!(store.call(app(), first.call.id).await.expect("read"), Some(first.clone()));
