@@ -17,6 +17,8 @@ use crate::{assets, bundle};
 /// What the document's policy names besides the widget's own host.
 #[derive(Clone, Debug)]
 pub struct Places {
+    /// The widget's own host, which frames custom code.
+    pub widget: String,
     /// The host of customers' custom code.
     pub code: String,
     /// Where the media server takes offers.
@@ -133,11 +135,17 @@ const PERMISSIONS: &str = "microphone=(self), autoplay=(self), speaker-selection
     camera=(), display-capture=(), geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=(), \
     publickey-credentials-get=()";
 
-fn policy(places: &Places, ancestors: &[String]) -> String {
+/// Who may frame the widget of an app that names these.
+///
+/// Sources were checked when they were saved. One that could end the directive here is left out all the same.
+pub(crate) fn framing<'a>(places: &'a Places, ancestors: &'a [String]) -> Vec<&'a str> {
     let ancestors = if ancestors.is_empty() { &places.ancestors } else { ancestors };
-    // Sources were checked when they were saved. One that could end the directive here is left out all the same, and
-    // when none is left nobody may frame the widget.
-    let sources: Vec<&str> = ancestors.iter().map(String::as_str).filter(|source| is_source(source)).collect();
+    ancestors.iter().map(String::as_str).filter(|source| is_source(source)).collect()
+}
+
+fn policy(places: &Places, ancestors: &[String]) -> String {
+    let sources = framing(places, ancestors);
+    // When none is left nobody may frame the widget.
     let sources = if sources.is_empty() { "'none'".to_owned() } else { sources.join(" ") };
     let media = places.media.as_deref().map(origin).filter(|media| is_source(media)).unwrap_or_default();
     let code = &places.code;
@@ -164,6 +172,7 @@ mod tests {
 
     fn places() -> Places {
         Places {
+            widget: "https://call.example.com".into(),
             code: "https://code.example.com".into(),
             media: Some("https://media.example.com:8443/x/".into()),
             ancestors: vec!["https:".into()],

@@ -1,4 +1,4 @@
-//! The widget's host: the loader, the widget document, their assets.
+//! The widget's host: the loader, the widget document, their assets. And the code host: customers' own code.
 //!
 //! What is served stands in `browser/`; build.rs makes assets of it. This file decides who gets which.
 
@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use domain::{app::App, id::AppId, limit::Scope};
+use domain::{app::App, custom_code::CustomCode, id::AppId, limit::Scope, time::Timestamp};
 use edge::{
     env::{self, Env, StartError},
     extract::{CdnProof, ClientIp, Now, Path},
@@ -22,6 +22,7 @@ use store::{Aws, Fresh, Limiter, Store};
 
 pub mod assets;
 pub mod bundle;
+pub mod code;
 pub mod document;
 
 use document::{Places, Refused};
@@ -34,6 +35,7 @@ const FRESH: Duration = Duration::from_secs(3);
 pub struct State {
     store: Store,
     apps: Fresh<AppId, Option<Arc<App>>>,
+    codes: Fresh<AppId, Option<Arc<CustomCode>>>,
     limiter: Limiter,
     places: Places,
     cdn: Option<CdnProof>,
@@ -55,7 +57,9 @@ impl State {
             limiter: Limiter::open(store.clone(), Scope::Widget, env.limits(Scope::Widget)?),
             store,
             apps: Fresh::new(FRESH),
+            codes: Fresh::new(FRESH),
             places: Places {
+                widget: env.origin(env::WIDGET_ORIGIN)?,
                 code: env.origin(env::CODE_ORIGIN)?,
                 media: env.text(env::MEDIA_URL),
                 ancestors: ancestors.split_whitespace().map(str::to_owned).collect(),
@@ -65,13 +69,26 @@ impl State {
     }
 }
 
-/// The routes of the widget's host that need no session.
+impl State {
+    /// An app; one that is not there is asked for again each time.
+    async fn app(&self, app: AppId, now: Timestamp) -> Result<Option<Arc<App>>, store::Error> {
+        let read = async { Ok(self.store.app(app).await?.map(Arc::new)) };
+        let found = self.apps.get(app, now, read).await?;
+        if found.is_none() {
+            self.apps.forget(&app);
+        }
+        Ok(found)
+    }
+}
+
+/// The routes of the widget's host that need no session, and the one of the code host.
 pub fn router(state: State) -> Router {
     let cdn = state.cdn.clone();
     let routes = Router::new()
         .route("/embed.js", get(|request: HeaderMap| async move { assets::loader(&request) }))
         .route("/widget/{app_id}", get(widget))
         .route("/a/{hash}/{file}", get(asset))
+        .route("/code/{app_id}", get(custom_code))
         .route("/healthz", get(|| async { (StatusCode::OK, "ok") }))
         .with_state(state);
     reply::bordered(routes, cdn)
@@ -97,13 +114,9 @@ async fn widget(
     // Escapes that are no UTF-8 lead to no app either.
     let app = path.ok().and_then(|Path(app)| app.parse::<AppId>().ok());
     let Some(app) = app else { return refused(Refused::UnknownApp) };
-    let read = async { Ok(state.store.app(app).await?.map(Arc::new)) };
-    let app = match state.apps.get(app, now, read).await {
+    let app = match state.app(app, now).await {
         Ok(Some(app)) => app,
-        Ok(None) => {
-            state.apps.forget(&app);
-            return refused(Refused::UnknownApp);
-        }
+        Ok(None) => return refused(Refused::UnknownApp),
         Err(error) => {
             tracing::error!(app.id = %app, cause = %error, "widget.unavailable");
             return refused(Refused::Unavailable);
@@ -113,6 +126,26 @@ async fn widget(
         return refused(Refused::TooMany(exceeded, now));
     }
     document::document(&state.places, &app.frame_ancestors, &request)
+}
+
+/// A customer's own code. It belongs to a load of the widget: it counts for the address, and not for the app again.
+async fn custom_code(
+    Shared(state): Shared<State>,
+    Now(now): Now,
+    ClientIp(ip): ClientIp,
+    path: Result<Path<String>, Problem>,
+    request: HeaderMap,
+) -> Result<Response, Problem> {
+    state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
+    let app: AppId = path?.0.parse().map_err(|_| Problem::app_not_found())?;
+    let app = state.app(app, now).await.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
+    let missing = || Problem::not_found("custom code");
+    if !app.custom_code {
+        return Err(missing());
+    }
+    let read = async { Ok(state.store.custom_code(app.id).await?.map(Arc::new)) };
+    let code = state.codes.get(app.id, now, read).await.map_err(Problem::unavailable)?.ok_or_else(missing)?;
+    Ok(code::document(&state.places, &app.frame_ancestors, &code, &request))
 }
 
 #[cfg(test)]
@@ -129,7 +162,11 @@ mod tests {
     async fn answer(path: &str) -> Response {
         let nowhere = "http://127.0.0.1:1".to_owned();
         let aws = Aws::local(Endpoints { dynamodb: nowhere.clone(), sqs: nowhere.clone(), kms: nowhere });
-        let env = Env::from_pairs([("C2C_TABLE", "t"), ("C2C_CODE_ORIGIN", "http://code.localhost:1")]);
+        let env = Env::from_pairs([
+            ("C2C_TABLE", "t"),
+            ("C2C_WIDGET_ORIGIN", "http://localhost:1"),
+            ("C2C_CODE_ORIGIN", "http://code.localhost:1"),
+        ]);
         let state = State::open(&env, &aws).await.expect("the variables are set");
         let mut request = Request::get(path).body(Body::empty()).expect("a request");
         request.extensions_mut().insert(Peer([127, 0, 0, 1].into()));
@@ -142,12 +179,15 @@ mod tests {
             ("/embed.js".to_owned(), 200),
             (format!("/a/{}/main.js", assets::HASH), 200),
             (format!("/a/{}/call.js", assets::HASH), 200),
+            (format!("/a/{}/ar.js", assets::HASH), 200),
             (format!("/a/{}/widget.css", assets::HASH), 200),
             (format!("/a/{}/widget.html", assets::HASH), 404),
             ("/a/0/main.js".to_owned(), 404),
             ("/healthz".to_owned(), 200),
             ("/widget/nonsense".to_owned(), 404),
             ("/widget/%3Cscript%3E".to_owned(), 404),
+            ("/code/nonsense".to_owned(), 404),
+            ("/code/app_01jd0000000000000000000000".to_owned(), 503),
         ] {
             assert_eq!(answer(&path).await.status(), status, "{path}");
         }
@@ -158,6 +198,24 @@ mod tests {
         let answer = answer("/widget/app_01jd0000000000000000000000").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    }
+
+    /// Every event that the widget's state machine reports is one that the server takes: both read these vectors.
+    #[test]
+    fn the_server_takes_what_the_widget_reports() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/states.json")).expect("vectors");
+        let events = vectors.as_array().expect("a list").iter().flat_map(|vector| vector["events"].as_array());
+        let mut names = std::collections::BTreeSet::new();
+        for event in events.flatten() {
+            let body = serde_json::json!({
+                "id": event.get("id").unwrap_or(&"evt_01jd3v9zk0abcdefghjkmnpqrs".into()), "name": event["name"],
+                "data": event["data"], "timestamp": "2026-01-31T12:00:00.000Z",
+            });
+            let event = domain::event::Event::parse(&body).expect("an event of the contract");
+            names.insert(event.name());
+        }
+        assert_eq!(names.len(), domain::event::EventName::ALL.len(), "{names:?}");
     }
 
     /// The widget cleans the context by the same rules as the server: both read these vectors.
