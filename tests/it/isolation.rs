@@ -233,6 +233,7 @@ async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_a
     for (method, path, body, status) in [
         (Method::PATCH, at(""), Some(json!({"name": "Bakery"})), 200),
         (Method::POST, at("/rotate-key"), None, 200),
+        (Method::PUT, at("/hours"), Some(json!({"mode": "always"})), 200),
         (Method::PATCH, at(&format!("/profiles/{profile}")), Some(json!({"default": true})), 200),
         (Method::DELETE, at(&format!("/profiles/{profile}")), None, 204),
         (Method::PATCH, one.clone(), Some(json!({"name": "ERP"})), 200),

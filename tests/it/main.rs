@@ -12,6 +12,7 @@ mod events;
 #[allow(dead_code, reason = "the media server's own tests use the rest of it")]
 mod far;
 mod hours;
+mod hours;
 mod interleavings;
 mod isolation;
 mod lambda;
@@ -26,4 +27,5 @@ mod sessions;
 mod soak;
 mod support;
 mod trunks;
+mod turn;
 mod turn;
