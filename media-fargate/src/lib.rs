@@ -15,6 +15,7 @@ pub mod control;
 pub mod forward;
 pub mod metrics;
 pub mod path;
+pub mod protection;
 pub mod quality;
 pub mod record;
 pub mod rtp;

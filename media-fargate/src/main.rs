@@ -10,7 +10,12 @@ use std::{
 use edge::env::{self, Env, StartError, Var};
 use http::Request;
 use http_body_util::Full;
-use media::{DRAIN_FAREWELL, State, forward::exchange, serve::serve};
+use media::{
+    DRAIN_FAREWELL, State,
+    forward::exchange,
+    protection::{self, Agent},
+    serve::serve,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -55,6 +60,9 @@ async fn run(env: &Env) -> Result<(), StartError> {
     let stop = CancellationToken::new();
     let serving = [(public, media::router(state.clone())), (private, media::private_router(state.clone()))]
         .map(|(listener, router)| tokio::spawn(serve(listener, router, stop.clone())));
+    if let Some(agent) = Agent::from_env(env)? {
+        tokio::spawn(protection::keep(agent, state.calls().clone(), protection::Pace::default()));
+    }
     tracing::info!(port = at.port(), private.port = private_at.port(), "media.ready");
     until(&mut terminated, &state).await;
     // Requests are served to the end: running calls are hung up and restarted by them, new ones are refused.

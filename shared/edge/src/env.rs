@@ -79,6 +79,8 @@ vars! {
     MEDIA_DRAIN_SECONDS = "C2C_MEDIA_DRAIN_SECONDS";
     /// Where a task on ECS learns about itself; set by ECS alone.
     ECS_METADATA = "ECS_CONTAINER_METADATA_URI_V4";
+    /// Where a task on ECS asks not to be stopped; set by ECS alone.
+    ECS_AGENT = "ECS_AGENT_URI";
     /// Set to `true` behind a load balancer: the last address of `X-Forwarded-For`, which it writes, is the client's.
     MEDIA_BALANCED = "C2C_MEDIA_BALANCED";
     /// Where SIP over UDP is received; media of trunks is received on the same address. Default `0.0.0.0:5060`.
