@@ -12,7 +12,6 @@ mod events;
 #[allow(dead_code, reason = "the media server's own tests use the rest of it")]
 mod far;
 mod hours;
-mod hours;
 mod interleavings;
 mod isolation;
 mod lambda;
@@ -27,5 +26,4 @@ mod sessions;
 mod soak;
 mod support;
 mod trunks;
-mod turn;
 mod turn;
