@@ -81,7 +81,7 @@ async fn every_operation_needs_its_role() {
 }
 
 /// Every row of the table, by its key, read past everything of ours.
-async fn rows(house: &Running) -> BTreeMap<String, Value> {
+pub async fn rows(house: &Running) -> BTreeMap<String, Value> {
     let table = house.local().tables.values().next().expect("a table");
     let scan = json!({"TableName": table, "ConsistentRead": true}).to_string();
     let credential =
@@ -230,10 +230,22 @@ async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_a
     house.public("/v1/events", Some(&visitor), &loaded()).await.expect(202);
     let delivery = house.settled(&app, Duration::from_secs(10)).await["id"].as_str().expect("an id").to_owned();
     let (one, secret) = (at(&format!("/integrations/{integration}")), "/secrets/token");
+    let session = house.session(&app, json!({})).await.expect(201);
+    let call = crate::design::called(&house, &app, &session, true).await;
     for (method, path, body, status) in [
         (Method::PATCH, at(""), Some(json!({"name": "Bakery"})), 200),
         (Method::POST, at("/rotate-key"), None, 200),
         (Method::PUT, at("/hours"), Some(json!({"mode": "always"})), 200),
+        (Method::PUT, at("/design"), Some(json!({"lang": "de"})), 200),
+        (Method::PUT, at("/form"), Some(json!({"fields": []})), 200),
+        (Method::PUT, at("/survey"), Some(json!({"questions": []})), 200),
+        (Method::PUT, at("/buttons"), Some(json!({"buttons": []})), 200),
+        (Method::PUT, at("/embed"), Some(json!({"allowedOrigins": ["https://shop.example.com"]})), 200),
+        (Method::PUT, at("/custom-code"), Some(json!({"headHtml": "<p>"})), 200),
+        (Method::PUT, at("/retention"), Some(json!({"calls": 7})), 200),
+        (Method::POST, at("/design/publish"), None, 201),
+        (Method::POST, at("/design/versions/1/restore"), None, 201),
+        (Method::DELETE, at(&format!("/calls/{call}")), None, 204),
         (Method::PATCH, at(&format!("/profiles/{profile}")), Some(json!({"default": true})), 200),
         (Method::DELETE, at(&format!("/profiles/{profile}")), None, 204),
         (Method::PATCH, one.clone(), Some(json!({"name": "ERP"})), 200),
@@ -274,6 +286,8 @@ async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_a
         ("integration.create", &integration),
         ("integration.resend", &integration),
         ("delivery.resend", &delivery),
+        ("call.erase", &call),
+        ("design.restore", &format!("{}/versions/1", app.id)),
         ("secret.reveal", &format!("{integration}/secrets/token")),
         ("operator.create", &vera),
         ("operator.delete", &vera),

@@ -7,6 +7,7 @@ mod canary;
 mod console;
 mod crash;
 mod deliveries;
+mod design;
 mod events;
 #[path = "../../media-fargate/tests/sip/far.rs"]
 #[allow(dead_code, reason = "the media server's own tests use the rest of it")]

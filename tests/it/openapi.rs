@@ -6,9 +6,12 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    house::{Answer, Running, loaded},
-    receiver::{self, Receiver},
+use crate::{
+    design,
+    support::{
+        house::{Answer, Running, loaded},
+        receiver::{self, Receiver},
+    },
 };
 
 /// One operation of the document.
@@ -239,6 +242,27 @@ async fn everything_that_is_read_is_as_described() {
     ask(Method::POST, &format!("{one}/test"), None).await.expect(200);
     ask(Method::POST, "/operators", Some(json!({"name": "Ada", "role": "editor"}))).await.expect(201);
     ask(Method::POST, "/apps", Some(json!({"name": ""}))).await.expect(400);
+    let look = json!({"lang": "ar", "texts": {"title": "x"}, "blocks": [{"kind": "text", "text": "x"}]});
+    ask(Method::PUT, &at("/design"), Some(look)).await.expect(200);
+    let button = json!({"label": "x", "action": "copy", "value": "x"});
+    ask(Method::PUT, &at("/buttons"), Some(json!({"buttons": [button]}))).await.expect(200);
+    let embed = json!({"allowedOrigins": ["https://shop.example.com"], "frameAncestors": ["https://*.example.com"]});
+    ask(Method::PUT, &at("/embed"), Some(embed)).await.expect(200);
+    ask(Method::PUT, &at("/custom-code"), Some(json!({"headHtml": "<p>"}))).await.expect(200);
+    ask(Method::PUT, &at("/retention"), Some(json!({"calls": 7}))).await.expect(200);
+    design::ask(&house, &app).await;
+    ask(Method::POST, &at("/design/versions/1/restore"), None).await.expect(201);
+    let session = house.session(&app, json!({})).await.expect(201);
+    let form = json!({"values": {"name": "Ada", "terms": true}}).to_string().into_bytes();
+    let bearer = format!("Bearer {}", session.text("sessionToken"));
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    house.send("localhost", Method::PUT, "/v1/form", &headers, Some(form)).await.expect(204);
+    let told = design::called(&house, &app, &session, true).await;
+    let answers = json!([{"questionId": "q1", "rating": 5}, {"questionId": "why", "text": "Kind"}]);
+    let survey = json!({"callId": told, "answers": answers, "comment": "x"});
+    house.public("/v1/surveys", Some(&session.text("sessionToken")), &survey).await.expect(201);
+    let shown = ask(Method::GET, &at(&format!("/calls/{told}")), None).await.expect(200);
+    assert_eq!(shown.body["data"]["formValues"].as_array().map(Vec::len), Some(2), "{}", shown.body);
     let ids = [
         ("appId", app.id.as_str()),
         ("integrationId", &integration),
@@ -246,6 +270,7 @@ async fn everything_that_is_read_is_as_described() {
         ("deliveryId", &delivery),
         ("callId", &call),
         ("name", "token"),
+        ("version", "1"),
     ];
     let (mut read, mut text) = (0, String::new());
     for operation in operations(&house).await {
