@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{Router, routing::get};
+use axum::{Router, http::HeaderValue, routing::get};
 use domain::{
     app::{App, Provider, ProviderDraft},
     event::EventName,
@@ -37,6 +37,25 @@ pub struct Site {
     pub widget_key: String,
 }
 
+const LOADER: &str = r#"<p>The button is at the bottom of the page, as soon as that has come to rest.</p>
+    <script async src="{origin}/embed.js" data-app-id="{appId}" data-key="{widgetKey}" data-context-page="{path}"></script>"#;
+
+/// Further ways to embed the widget, each on a page of its own: where, what it shows, how it is done.
+const WAYS: [(&str, &str, &str); 4] = [
+    (
+        "/iframe",
+        "The widget in a plain iframe, at its place in the page.",
+        r#"<iframe title="Click to call" src="{origin}/widget/{appId}?key={widgetKey}&amp;page=contact&amp;campaign=plain-iframe" allow="microphone; autoplay; speaker-selection; screen-wake-lock" loading="lazy"></iframe>"#,
+    ),
+    (
+        "/link",
+        "A plain link that opens the widget in a window of its own.",
+        r#"<p><a class="primary" href="{origin}/widget/{appId}?key={widgetKey}&amp;page=link" target="_blank" rel="noopener">Call the workshop</a></p>"#,
+    ),
+    ("/strict", "The loader under a policy that allows the widget's host and nothing else.", LOADER),
+    ("/isolated", "The loader on a page that isolates itself (COEP).", LOADER),
+];
+
 impl Site {
     /// The site's routes.
     pub fn router(self) -> Router {
@@ -44,6 +63,12 @@ impl Site {
         let policy = format!(
             "default-src 'self' {0}; script-src {0}; style-src 'self'; img-src 'self' data:; frame-src {0}; \
              connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            self.origin
+        );
+        // Not even the prefetch of the widget's document, which is a kindness and no need.
+        let strict = format!(
+            "default-src 'none'; script-src {0}; style-src 'self'; img-src data:; frame-src {0}; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
             self.origin
         );
         let page = |text: &str| {
@@ -56,17 +81,28 @@ impl Site {
             ];
             pairs.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
         };
-        let serve = |kind: &'static str, content: String| {
-            let policy = policy.clone();
+        let serve = |kind: &'static str, policy: &str, isolated: bool, content: String| {
+            let policy = policy.to_owned();
             get(move || {
-                let answer = file(kind, &policy, content.clone());
+                let mut answer = file(kind, &policy, content.clone());
+                if isolated {
+                    let headers = answer.headers_mut();
+                    headers.insert("cross-origin-embedder-policy", HeaderValue::from_static("require-corp"));
+                    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+                }
                 async move { answer }
             })
         };
-        let routes = Router::new()
-            .route("/", serve("text/html; charset=utf-8", page(include_str!("demo.html"))))
-            .route("/iframe", serve("text/html; charset=utf-8", page(include_str!("iframe.html"))))
-            .route("/demo.css", serve("text/css; charset=utf-8", include_str!("demo.css").to_owned()));
+        let html = "text/html; charset=utf-8";
+        let mut routes = Router::new()
+            .route("/", serve(html, &policy, false, page(include_str!("demo.html"))))
+            .route("/demo.css", serve("text/css; charset=utf-8", &policy, false, include_str!("demo.css").to_owned()));
+        for (path, shows, embed) in WAYS {
+            let embed = embed.replace("{path}", path.trim_start_matches('/'));
+            let content = include_str!("way.html").replace("{shows}", shows).replace("{embed}", &embed);
+            let policy = if path == "/strict" { &strict } else { &policy };
+            routes = routes.route(path, serve(html, policy, path == "/isolated", page(&content)));
+        }
         edge::reply::bordered(routes, None)
     }
 }

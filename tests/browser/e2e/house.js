@@ -129,3 +129,25 @@ export function manage(method, path, body) {
     asked.end(body === undefined ? "" : JSON.stringify(body));
   });
 }
+
+/**
+ * An app of a test's own: the demo's telephone and profiles, the demo's inbox, and what else it is to have, as the management
+ * API takes it. Parts of the design are published.
+ * @param {{design?: unknown, form?: unknown, survey?: unknown, buttons?: unknown, embed?: unknown, "custom-code"?: unknown,
+ *   hours?: unknown}} [parts]
+ * @returns {Promise<{appId: string, key: string, at: string}>} `at`: its place in the management API
+ */
+export async function makeApp(parts = {}) {
+  const { appId, widgetKey } = await manage("POST", "/api/v1/apps", { name: "A test's own" });
+  const [at, demo] = [appId, house.demo.appId].map((id) => `/api/v1/apps/${id}`);
+  const { uri } = await manage("GET", `${demo}/provider`);
+  await manage("PUT", `${at}/provider`, { kind: "sip", uri, transport: "udp", active: true });
+  for (const { name, destination, routingKeys, default: standard } of await manage("GET", `${demo}/profiles`)) {
+    await manage("POST", `${at}/profiles`, { name, destination, routingKeys, default: standard });
+  }
+  const events = ["widget_loaded", "call_started", "call_ended", "call_error", "survey_submitted", "custom_button_clicked"];
+  await manage("POST", `${at}/integrations`, { name: "Inbox", url: house.demo.inboxUrl, events });
+  for (const [part, content] of Object.entries(parts)) await manage("PUT", `${at}/${part}`, content);
+  if (parts.design || parts.form || parts.survey || parts.buttons) await manage("POST", `${at}/design/publish`, {});
+  return { appId, key: widgetKey, at };
+}
