@@ -17,6 +17,11 @@ use super::{
     target::{Credential, Hop},
 };
 
+/// Branches of one call that are listened to; a far side that forks without end is heard no more.
+pub(super) const MAX_BRANCHES: usize = 16;
+/// Reliable provisional responses that are acknowledged in one call.
+const MAX_RELIABLE: usize = 64;
+
 /// What became of an INVITE.
 #[derive(Debug)]
 pub enum Progress {
@@ -45,7 +50,7 @@ impl Inviting {
             let _ = self.progress.send(Progress::Silence).await;
             return;
         };
-        let mut state = State { proceeding: false, cancelled: false, confirmed: None, reliable: HashMap::new() };
+        let mut state = State::default();
         let mut current = Some(transaction);
         let mut retry = AuthRetry::new();
         while let Some(mut transaction) = current.take() {
@@ -101,6 +106,7 @@ impl Inviting {
                 let tag = dialog.as_ref().map(|dialog| dialog.remote_tag().to_owned()).unwrap_or_default();
                 match &state.confirmed {
                     Some(first) if *first == tag => {}
+                    Some(_) if state.ended.contains(&tag) || state.ended.len() >= MAX_BRANCHES => {}
                     None if !self.give_up.is_cancelled() => {
                         state.confirmed = Some(tag);
                         // Nobody to give it to: given up in this very moment.
@@ -112,7 +118,10 @@ impl Inviting {
                         state.confirmed = Some(tag);
                         self.end(dialog, Some(self.progress.clone()));
                     }
-                    Some(_) => self.end(dialog, None),
+                    Some(_) => {
+                        state.ended.push(tag);
+                        self.end(dialog, None);
+                    }
                 }
             }
             _ if state.confirmed.is_some() => {}
@@ -160,9 +169,11 @@ impl Inviting {
             return;
         };
         let last = state.reliable.get(dialog.remote_tag()).copied();
-        if last.is_some_and(|last| rseq != last.wrapping_add(1)) {
+        let full = state.acknowledged >= MAX_RELIABLE || (last.is_none() && state.reliable.len() >= MAX_BRANCHES);
+        if full || last.is_some_and(|last| rseq != last.wrapping_add(1)) {
             return;
         }
+        state.acknowledged += 1;
         state.reliable.insert(dialog.remote_tag().to_owned(), rseq);
         let rack = format!("{rseq} {}", cseq.value());
         let (shared, hop, credential) = (self.shared.clone(), self.hop.clone(), self.credential.clone());
@@ -176,6 +187,7 @@ impl Inviting {
     }
 }
 
+#[derive(Default)]
 struct State {
     /// Whether a provisional response has come.
     proceeding: bool,
@@ -183,8 +195,12 @@ struct State {
     cancelled: bool,
     /// The remote tag of the dialog the first 2xx made.
     confirmed: Option<String>,
+    /// Other branches that were answered as well, and ended.
+    ended: Vec<String>,
     /// The last reliable response of every branch.
     reliable: HashMap<String, u32>,
+    /// How many of them were acknowledged.
+    acknowledged: usize,
 }
 
 /// The CANCEL of a request: the same but for method and body (RFC 3261, section 9.1).

@@ -8,7 +8,7 @@ use rsipstack::{
     transaction::Transaction,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     agent::{ALLOW, Agent, Registration, SUPPORTED, Shared, Unreachable},
     dialog::{Dialog, Sequence, describe},
-    invite::{Inviting, Progress, within},
+    invite::{Inviting, MAX_BRANCHES, Progress, within},
     leg::{Event, FAREWELL, Failure, Invite},
     requests::Requests,
     sdp::{Description, Local, Media, SdpError},
-    session::{Session, bye, expires, min_se},
+    session::{MAX_UNACKNOWLEDGED, Session, bye, expires, min_se},
     target::Hop,
     timer::{self, Expires, SessionTimer},
 };
@@ -307,6 +307,7 @@ impl Signalling {
             asking: None,
             wish: None,
             again: None,
+            unacknowledged: Arc::new(Semaphore::new(MAX_UNACKNOWLEDGED)),
         }
     }
 }
@@ -337,6 +338,7 @@ impl Calling {
     fn remember(&mut self, response: &Response, media: Media) {
         if let Some(dialog) = Dialog::new(&self.request, response, &self.sequence) {
             self.early.retain(|(tag, _)| tag != dialog.remote_tag());
+            self.early.truncate(MAX_BRANCHES - 1);
             self.early.push((dialog.remote_tag().to_owned(), media));
         }
     }

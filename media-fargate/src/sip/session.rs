@@ -8,7 +8,7 @@ use rsipstack::{
     transaction::Transaction,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,9 @@ use super::{
     target::{Hop, Trunk},
     timer::{self, Due, Expires, SessionTimer},
 };
+
+/// Answers of ours that may wait for their ACK at once: a far side has one offer on its way, or lost the ACKs of a few.
+pub(super) const MAX_UNACKNOWLEDGED: usize = 4;
 
 /// A request of ours about a running session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(super) struct Session {
     pub(super) wish: Option<Purpose>,
     /// When to ask again after two requests crossed.
     pub(super) again: Option<(Instant, Purpose)>,
+    /// Answers of ours that may wait for their ACK.
+    pub(super) unacknowledged: Arc<Semaphore>,
 }
 
 impl Session {
@@ -287,6 +292,13 @@ impl Session {
             let _ = transaction.reply(StatusCode::OK).await;
             return Some(Event::Bye);
         }
+        let waiting = self.unacknowledged.clone().try_acquire_owned();
+        let Ok(waiting) = waiting else {
+            // RFC 3261, section 14.2: one offer after the other.
+            let later = vec![Header::RetryAfter("2".into())];
+            tokio::spawn(async move { transaction.reply_with(StatusCode::ServerInternalError, later, None).await });
+            return None;
+        };
         let Reply { status, mut headers, body, agreed } = self.reply(&transaction.original);
         if status == StatusCode::OK {
             headers.extend([
@@ -299,7 +311,11 @@ impl Session {
             headers.push(Header::ContentType("application/sdp".into()));
         }
         let offers = transaction.original.method == Method::Invite && transaction.original.body.is_empty();
-        tokio::spawn(acknowledge(transaction, status, headers, body, offers, inside.clone()));
+        let acknowledged = acknowledge(transaction, status, headers, body, offers, inside.clone());
+        tokio::spawn(async move {
+            acknowledged.await;
+            drop(waiting);
+        });
         if let Some((media, holds)) = agreed {
             self.changed(media, holds, events).await;
         }

@@ -71,7 +71,8 @@ async fn rubbish_is_passed_over() {
 async fn answers_that_cannot_be_used_end_the_call() {
     let agent = agent().await;
     type Made = fn(&Far, &str) -> String;
-    let cases: [(&str, Made, fn(&Event) -> bool); 8] = [
+    type Expected = fn(&Event) -> bool;
+    let cases: [(&str, Made, Expected); 8] = [
         (
             "no description",
             |far, asked| response(asked, "200 OK", "a", &far.contact(), ""),
@@ -284,6 +285,69 @@ async fn a_call_survives_damaged_messages() {
     }
     over(&mut leg).await;
     assert!(agent.works() && agent.calls() == 0);
+}
+
+#[tokio::test]
+async fn a_fork_without_end_is_heard_no_more() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
+    let (asked, from) = far.take("INVITE").await;
+    for branch in 0..100 {
+        // The stack takes the same number twice for a repeat, whatever the branch.
+        let reliable = format!("{}Require: 100rel\r\nRSeq: {}\r\n", far.contact(), branch + 1);
+        far.send(response(&asked, "183 Session Progress", &format!("p{branch}"), &reliable, ""), from).await;
+    }
+    far.send(far.accept(&asked, "a"), from).await;
+    for branch in 0..100 {
+        far.send(far.accept(&asked, &format!("f{}", branch / 2)), from).await;
+    }
+    expect!(&mut leg, Event::Answered(_));
+    // What it was asked within the time of a few retransmissions; every request has a number of its own.
+    let mut asked_of_it = std::collections::HashSet::new();
+    let _ = timeout(Duration::from_secs(2), async {
+        loop {
+            let (message, _) = far.next().await;
+            if ["PRACK", "BYE"].iter().any(|method| message.starts_with(method)) {
+                asked_of_it.insert(header(&message, "CSeq").to_owned());
+            }
+        }
+    })
+    .await;
+    let count = |method: &str| asked_of_it.iter().filter(|number| number.ends_with(method)).count();
+    assert_eq!((count("PRACK"), count("BYE")), (16, 16));
+    far.hang_up(&asked, 1, from).await;
+    expect!(&mut leg, Event::Bye);
+    over(&mut leg).await;
+}
+
+#[tokio::test]
+async fn offers_without_end_are_put_off() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
+    let (asked, from) = far.take("INVITE").await;
+    far.send(far.accept(&asked, "a"), from).await;
+    expect!(&mut leg, Event::Answered(_));
+    let (mut taken, mut refused) = (0, 0);
+    for number in 1..=20 {
+        let offer = speech("m=audio 9 RTP/AVP 0\r\n");
+        far.send(far.describing(&asked, "INVITE", number, "a", &offer), from).await;
+        loop {
+            let (answer, _) = far.take("SIP/2.0").await;
+            // Answers that are not acknowledged are repeated.
+            if header(&answer, "CSeq") == format!("{number} INVITE") && !answer.starts_with("SIP/2.0 100") {
+                if answer.starts_with("SIP/2.0 200") {
+                    taken += 1
+                } else {
+                    refused += 1
+                }
+                assert!(answer.starts_with("SIP/2.0 200") || answer.starts_with("SIP/2.0 500"), "{answer}");
+                break;
+            }
+        }
+    }
+    assert_eq!((taken, refused), (4, 16));
+    far.send(far.within(&asked, "BYE", 100, "a"), from).await;
+    expect!(&mut leg, Event::Bye);
 }
 
 /// A provider over TCP, and the INVITE it is sent.
