@@ -1,9 +1,11 @@
 //! The browser's leg against a second `WebRTC` stack as the browser, on loopback.
 
 use std::{
+    any::Any,
+    cell::RefCell,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, LockResult, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -284,8 +286,29 @@ fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
+/// Held alone by those who count what the process holds; in a process of their own they need not wait.
+static PROCESS: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    /// What this thread's test holds of [`PROCESS`]: longer than its runtime, whose sockets close when that ends.
+    static HELD: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// Takes a lock for the rest of this thread's test; that of the test before it on this thread is over.
+fn hold<T: Any>(lock: impl FnOnce() -> LockResult<T>) {
+    drop(HELD.take());
+    HELD.set(Some(Box::new(lock().unwrap_or_else(PoisonError::into_inner))));
+}
+
 /// Runs a test with an end.
 async fn within<T>(future: impl Future<Output = T>) -> T {
+    hold(|| PROCESS.read());
+    tokio::time::timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// The same, with no other test beside it.
+async fn alone<T>(future: impl Future<Output = T>) -> T {
+    hold(|| PROCESS.write());
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }
 
@@ -435,7 +458,7 @@ async fn an_ice_restart_changes_credentials_and_keeps_the_call() {
 
 #[tokio::test]
 async fn closing_frees_sockets_and_tasks() {
-    within(async {
+    alone(async {
         let webrtc = WebRtc::new(Config { ports: Some(21_000..=21_009), ..config() }).expect("a certificate");
         let browser = Browser::new("audio/PCMU", 8_000).await;
         let offer = browser.offer().await;
@@ -457,7 +480,7 @@ async fn closing_frees_sockets_and_tasks() {
 
 #[tokio::test]
 async fn a_call_that_stood_leaves_nothing_either() {
-    within(async {
+    alone(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
         let (files, running) = (open_files(), tasks());
         for _ in 0..5 {
@@ -523,6 +546,11 @@ impl Nat {
         Self { sockets, passing: vec![forth, back] }
     }
 
+    /// Sends a datagram in the browser's name.
+    async fn forge(&self, datagram: &[u8]) {
+        self.sockets.1.send(datagram).await.expect("sent");
+    }
+
     /// As when a cable is pulled.
     fn cut(self) {
         self.passing.iter().for_each(JoinHandle::abort);
@@ -555,6 +583,11 @@ async fn behind_a_nat_the_public_address_is_told_and_a_cut_line_is_noticed() {
         assert!(!accepted.answer.contains("127.0.0.1"), "{}", accepted.answer);
         heard(&mut browser, &mut accepted, 1).await;
 
+        // An alert that anybody could write ends nothing.
+        for level in [1, 2] {
+            nat.forge(&[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, level, 0, 2, level, 0]).await;
+        }
+        heard(&mut browser, &mut accepted, 2).await;
         nat.cut();
         let began = Instant::now();
         while accepted.leg.recv().await != Event::Disconnected {}
@@ -731,7 +764,7 @@ async fn how_the_leg_fares_is_counted_both_ways() {
 
 #[tokio::test]
 async fn offers_that_cannot_be_answered_leave_nothing_behind() {
-    within(async {
+    alone(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
         let browser = Browser::new("audio/PCMU", 8_000).await;
         let offer = browser.offer().await;

@@ -1,5 +1,5 @@
 """A WHIP client (RFC 9725) that knows nothing of us: aiortc posts its offer, speaks one tone, waits for another and deletes
-the call. Prints what it saw as one line of JSON."""
+the call, or goes away without a word. Prints what it saw as one line of JSON."""
 
 import array
 import asyncio
@@ -12,7 +12,8 @@ import urllib.request
 import av
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 
-server, token, codec, speaks, hears = sys.argv[1:4] + [float(pitch) for pitch in sys.argv[4:6]]
+server, token, codec, leaves = sys.argv[1:5]
+speaks, hears = map(float, sys.argv[5:7])
 RATE = 8_000
 SAMPLES = 160
 LISTENED = RATE // 5
@@ -85,7 +86,7 @@ async def main():
     state = connection.connectionState
     # The other side is to have heard us before we go.
     await asyncio.to_thread(sys.stdin.readline)
-    ended, _, _ = await asyncio.to_thread(ask, "DELETE", path)
+    ended = (await asyncio.to_thread(ask, "DELETE", path))[0] if leaves == "deletes" else None
     await connection.close()
     print(json.dumps({"begun": begun, "path": path, "state": state, "ended": ended}))
 

@@ -4,6 +4,11 @@
 //! datagrams would at least cost work. So only STUN is let in from anywhere; everything else only from a source that passed
 //! an ICE check, which shows in that a success response leaves for it: the library answers no check whose integrity is
 //! wrong.
+//!
+//! Whoever can write a browser's address as its own passes that, and the library (0.21.1) believes records in clear even
+//! after the handshake: one alert would end the call. So of what is in clear only the handshake is let in.
+//!
+//! That the browser closed the connection the library tells nobody (0.21.1); its answering alert shows it.
 
 use std::{
     fmt,
@@ -44,15 +49,17 @@ const UNCHECKED: Duration = Duration::from_secs(5);
 /// How long to wait after a failed accept: it fails when the process has no file descriptor left, and would at once again.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Which sources passed an ICE check of this call.
+/// Which sources passed an ICE check of this call, and whether it is over.
 #[derive(Debug, Default)]
 struct Gate {
     sources: Mutex<Vec<SocketAddr>>,
+    stopped: Arc<Notify>,
 }
 
 impl Gate {
-    /// Notes a check that is being answered.
+    /// Notes a check that is being answered, and the last word of an association.
     fn leaves(&self, datagram: &[u8], to: SocketAddr) {
+        self.hears_end(datagram);
         if !is_success_response(datagram) {
             return;
         }
@@ -63,8 +70,59 @@ impl Gate {
     }
 
     fn admits(&self, datagram: &[u8], from: SocketAddr) -> bool {
-        is_stun(datagram) || self.sources.lock().unwrap_or_else(PoisonError::into_inner).contains(&from)
+        is_stun(datagram)
+            || self.sources.lock().unwrap_or_else(PoisonError::into_inner).contains(&from) && !is_forgeable(datagram)
     }
+
+    /// An alert under the keys of the association ends it: the library sends none but to close, and in reply to the
+    /// browser's closing.
+    fn hears_end(&self, datagram: &[u8]) {
+        if matches!(records(datagram).next(), Some(Ok(Record { kind: ALERT, clear: false, .. }))) {
+            self.stopped.notify_one();
+        }
+    }
+}
+
+/// Types of DTLS records (RFC 5246, section 6.2.1).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+/// A DTLS record (RFC 6347, section 4.1).
+struct Record<'a> {
+    kind: u8,
+    /// Of the first epoch, which has no keys.
+    clear: bool,
+    body: &'a [u8],
+}
+
+/// The records of a datagram, and an error where it is cut off; none when it is no DTLS (RFC 7983, section 7).
+fn records(datagram: &[u8]) -> impl Iterator<Item = Result<Record<'_>, ()>> {
+    let mut rest = if datagram.first().is_some_and(|byte| (20..=63).contains(byte)) { datagram } else { &[] };
+    std::iter::from_fn(move || {
+        let whole = std::mem::take(&mut rest);
+        if whole.is_empty() {
+            return None;
+        }
+        let Some([kind, _, _, epoch @ .., _, _, _, _, _, _, high, low]) = whole.first_chunk::<13>() else {
+            return Some(Err(()));
+        };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((body, after)) = whole.get(13..).and_then(|body| body.split_at_checked(length)) else {
+            return Some(Err(()));
+        };
+        rest = after;
+        Some(Ok(Record { kind: *kind, clear: *epoch == [0, 0], body }))
+    })
+}
+
+/// Whether a datagram holds what anybody could have written and no handshake needs.
+fn is_forgeable(datagram: &[u8]) -> bool {
+    records(datagram).any(|record| match record {
+        Ok(Record { clear: false, .. } | Record { kind: HANDSHAKE, .. }) => false,
+        Ok(Record { kind: CHANGE_CIPHER_SPEC, body, .. }) => body != [1],
+        Ok(_) | Err(()) => true,
+    })
 }
 
 /// STUN has a first byte of its own among what shares the port (RFC 7983, section 7).
@@ -81,13 +139,12 @@ fn is_success_response(datagram: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Net {
     gate: Arc<Gate>,
-    stopped: Arc<Notify>,
 }
 
 impl Net {
-    /// Wakes whoever waits once the library's task has ended, for whatever reason.
+    /// Wakes whoever waits once the browser closed the connection, or the library's task has ended for whatever reason.
     pub(super) fn stopped(&self) -> Arc<Notify> {
-        self.stopped.clone()
+        self.gate.stopped.clone()
     }
 }
 
@@ -102,7 +159,7 @@ impl Drop for Stopped {
 
 impl Runtime for Net {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        let stopped = Stopped(self.stopped.clone());
+        let stopped = Stopped(self.gate.stopped.clone());
         let task = async move {
             future.await;
             drop(stopped);
@@ -117,7 +174,7 @@ impl Runtime for Net {
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
         let io = tokio::net::TcpListener::from_std(listener)?;
-        Ok(Arc::new(Listener { io, free: Arc::new(Semaphore::new(MAX_STREAMS)) }))
+        Ok(Arc::new(Listener { io, free: Arc::new(Semaphore::new(MAX_STREAMS)), gate: self.gate.clone() }))
     }
 
     /// Never done: remote candidates are left out of offers.
@@ -187,6 +244,7 @@ impl AsyncUdpSocket for Udp {
 struct Listener {
     io: tokio::net::TcpListener,
     free: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
 impl AsyncTcpListener for Listener {
@@ -202,7 +260,8 @@ impl AsyncTcpListener for Listener {
                 };
                 // Over the limit, the connection ends here.
                 if let Ok(permit) = self.free.clone().try_acquire_owned() {
-                    return Ok((Arc::new(Stream::new(stream, peer, permit)?) as Arc<dyn AsyncTcpStream>, peer));
+                    let stream = Stream::new(stream, peer, permit, self.gate.clone())?;
+                    return Ok((Arc::new(stream) as Arc<dyn AsyncTcpStream>, peer));
                 }
             }
         })
@@ -221,6 +280,7 @@ struct Stream {
     checked: AtomicBool,
     reader: tokio::sync::Mutex<Reader>,
     writer: Mutex<Writer>,
+    gate: Arc<Gate>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -244,7 +304,12 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    fn new(stream: tokio::net::TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) -> io::Result<Self> {
+    fn new(
+        stream: tokio::net::TcpStream,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        gate: Arc<Gate>,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
         let (read, write) = stream.into_split();
@@ -255,6 +320,7 @@ impl Stream {
             checked: AtomicBool::new(false),
             reader: tokio::sync::Mutex::new(Reader { half: read, frames: TcpFrameDecoder::new(), ready: Vec::new() }),
             writer: Mutex::new(Writer { half: write, rest: Vec::new() }),
+            gate,
             _permit: permit,
         })
     }
@@ -297,7 +363,9 @@ impl Stream {
     /// Writes the frame, or leaves it out when the peer does not take it: as with UDP, and the library's one task does not
     /// wait for a peer that stopped reading.
     fn write_or_drop(&self, frame: &[u8]) -> io::Result<()> {
-        if is_success_response(frame.get(FRAMING_HEADER_LEN..).unwrap_or_default()) {
+        let datagram = frame.get(FRAMING_HEADER_LEN..).unwrap_or_default();
+        self.gate.hears_end(datagram);
+        if is_success_response(datagram) {
             self.checked.store(true, Ordering::Relaxed);
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -410,6 +478,50 @@ mod tests {
         }
         gate.leaves(&STUN_SUCCESS, from);
         assert!(gate.admits(&HELLO, from));
+    }
+
+    /// A record of this type and epoch, with this body.
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let head = [kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 9, 0, body.len() as u8];
+        [&head[..], body].concat()
+    }
+
+    #[test]
+    fn in_clear_there_is_only_the_handshake() {
+        const APPLICATION_DATA: u8 = 23;
+        let both = |one: Vec<u8>, other: Vec<u8>| [one, other].concat();
+        for (datagram, admitted) in [
+            (record(HANDSHAKE, 0, b"hello"), true),
+            (record(CHANGE_CIPHER_SPEC, 0, &[1]), true),
+            (both(record(CHANGE_CIPHER_SPEC, 0, &[1]), record(HANDSHAKE, 1, b"finished")), true),
+            (record(APPLICATION_DATA, 1, b"sealed"), true),
+            (record(ALERT, 1, b"sealed"), true),
+            (vec![0x80, 0, 1, 2], true),
+            (record(ALERT, 0, &[1, 0]), false),
+            (record(APPLICATION_DATA, 0, b"clear"), false),
+            (record(CHANGE_CIPHER_SPEC, 0, &[2]), false),
+            (record(24, 0, b"heartbeat"), false),
+            (both(record(HANDSHAKE, 0, b"hello"), record(ALERT, 0, &[2, 40])), false),
+            (both(record(HANDSHAKE, 0, b"hello"), vec![ALERT]), false),
+            (record(HANDSHAKE, 0, b"hello")[..15].to_vec(), false),
+        ] {
+            let (gate, from) = (Gate::default(), "192.0.2.1:4000".parse().expect("an address"));
+            assert!(!gate.admits(&datagram, from), "not of a stranger");
+            gate.leaves(&STUN_SUCCESS, from);
+            assert_eq!(gate.admits(&datagram, from), admitted, "{datagram:x?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_of_ours_under_keys_is_the_end() {
+        let (gate, to) = (Gate::default(), "192.0.2.1:4000".parse().expect("an address"));
+        let stopped = || tokio::time::timeout(Duration::from_millis(1), gate.stopped.notified());
+        for datagram in [&HELLO[..], &record(ALERT, 0, &[2, 40]), &record(23, 1, b"sealed"), &STUN_SUCCESS] {
+            gate.leaves(datagram, to);
+        }
+        assert!(stopped().await.is_err(), "a handshake that fails is no goodbye");
+        gate.leaves(&record(ALERT, 1, b"sealed"), to);
+        assert!(stopped().await.is_ok());
     }
 
     async fn tcp() -> (TcpStream, Arc<dyn AsyncTcpStream>) {

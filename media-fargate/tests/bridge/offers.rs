@@ -5,14 +5,18 @@ use reqwest::Method;
 
 use crate::{ground::until, server::Server};
 
-const CHROMIUM: &str = include_str!("../chromium.sdp");
+pub const CHROMIUM: &str = include_str!("../chromium.sdp");
 /// Of which the mutations come; the same in every run.
 const SEED: u64 = 4_711;
 
 /// Numbers that look random (Vigna's splitmix64).
-struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
+    pub fn new() -> Self {
+        Self(SEED)
+    }
+
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -22,7 +26,7 @@ impl Chance {
     }
 
     /// Bytes, lines and numbers changed, cut, doubled and swapped.
-    fn mutate(&mut self, text: &str) -> Vec<u8> {
+    pub fn mutate(&mut self, text: &str) -> Vec<u8> {
         let mut bytes = text.as_bytes().to_vec();
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len());
@@ -79,7 +83,7 @@ async fn all_over(server: &Server) {
 
 #[tokio::test]
 async fn mutated_offers_are_answered_or_refused() {
-    let (server, mut chance) = (nobody().await, Chance(SEED));
+    let (server, mut chance) = (nobody().await, Chance::new());
     let mut answered = 0;
     for _ in 0..200 {
         let offer = chance.mutate(CHROMIUM);

@@ -160,6 +160,12 @@ impl Line {
         sound.speaks(media, pitch)
     }
 
+    /// What our next description says.
+    fn local(&mut self, codec: Codec, address: SocketAddr, direction: Direction) -> Local {
+        self.version += 1;
+        Local { session: 1, version: self.version, address, codecs: vec![codec], crypto: Vec::new(), direction }
+    }
+
     fn described(
         &mut self,
         request: &Message,
@@ -167,9 +173,7 @@ impl Line {
         address: SocketAddr,
         direction: Direction,
     ) -> (String, Media) {
-        self.version += 1;
-        let local =
-            Local { session: 1, version: self.version, address, codecs: vec![codec], crypto: Vec::new(), direction };
+        let local = self.local(codec, address, direction);
         let offer = Description::parse(&request.body).expect("an offer");
         local.answer(&offer).expect("the codec is offered")
     }
@@ -199,22 +203,29 @@ impl Line {
 
     /// Puts the other side on hold, or takes it back.
     pub async fn hold(&mut self, sound: &Sound, on: bool) {
-        self.version += 1;
         let direction = if on { Direction::SendOnly } else { Direction::SendRecv };
-        let local = Local {
-            session: 1,
-            version: self.version,
-            address: sound.address,
-            codecs: vec![sound.codec],
-            crypto: Vec::new(),
-            direction,
-        };
+        let local = self.local(sound.codec, sound.address, direction);
+        self.offers(&local).await;
+    }
+
+    /// Goes on with another port, and another codec.
+    pub async fn moves(&mut self, codec: Codec, pitch: f64) -> Sound {
+        let sockets = Sockets::new().await;
+        let local = self.local(codec, sockets.address, Direction::SendRecv);
+        let answer = self.offers(&local).await;
+        let answer = Description::parse(&answer.body).expect("an answer");
+        sockets.speaks(local.answered(&answer).expect("the codec is taken"), pitch)
+    }
+
+    /// Changes the session; the answer.
+    async fn offers(&mut self, local: &Local) -> Message {
         self.request("INVITE", &local.offer()).await;
         let answer = self.take("SIP/2.0").await;
         assert!(answer.head[0].starts_with("SIP/2.0 200"), "{answer:?}");
         // The same number as its INVITE.
         self.number -= 1;
         self.request("ACK", "").await;
+        answer
     }
 
     /// Hangs up.

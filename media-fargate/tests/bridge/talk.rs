@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use domain::event::EventName;
 use media::rtp::Codec;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::{
+    offers::{CHROMIUM, Chance},
     phone::{Line, Phone, Sound},
     server::Server,
     sound::Key,
@@ -24,6 +26,7 @@ struct Ringing {
     visitor: Visitor,
     line: Line,
     path: String,
+    token: String,
 }
 
 impl Ringing {
@@ -32,12 +35,13 @@ impl Ringing {
         let phone = Phone::new().await;
         let server = Server::start(&phone.uri(), codecs).await;
         let visitor = Visitor::new(browser, VISITOR).await;
-        let (path, answer) = server.begin(&server.token(), visitor.offer().await).await;
+        let token = server.token();
+        let (path, answer) = server.begin(&token, visitor.offer().await).await;
         visitor.take(&answer).await;
         let line = phone.rings().await;
         line.ring().await;
         assert_eq!(visitor.told().await, json!({"type": "ringing"}));
-        Self { server, visitor, line, path }
+        Self { server, visitor, line, path, token }
     }
 
     /// Answers in a codec; both hear each other.
@@ -97,7 +101,9 @@ async fn audio_and_keys_pass_as_they_are() {
 
 #[tokio::test]
 async fn audio_and_keys_pass_from_one_codec_to_another() {
-    for (browser, trunk) in [(Codec::Pcmu, Codec::Pcma), (Codec::Opus, Codec::Pcmu), (Codec::Opus, Codec::Pcma)] {
+    for (browser, trunk) in
+        [(Codec::Pcmu, Codec::Pcma), (Codec::Opus, Codec::Pcmu), (Codec::Opus, Codec::Pcma), (Codec::Pcma, Codec::Opus)]
+    {
         talk(browser, &[browser, trunk], trunk).await;
     }
 }
@@ -133,6 +139,70 @@ async fn a_contact_centre_holds_and_resumes() {
         assert_eq!(call.visitor.told().await, json!({"type": "held", "on": on}));
         // Its music, if nothing else.
         call.visitor.ear.hears(PHONE).await;
+    }
+    call.hear_each_other(&sound).await;
+    call.ends().await;
+}
+
+/// Transferred behind its switchboard, say.
+#[tokio::test]
+async fn a_contact_centre_goes_on_elsewhere_in_another_codec() {
+    let codecs = [Codec::Opus, Codec::Pcmu, Codec::Pcma];
+    let (mut call, first) = Ringing::new(Codec::Opus, &codecs).await.answered(Codec::Opus).await;
+    let mut before = first;
+    for codec in [Codec::Pcmu, Codec::Pcma, Codec::Opus] {
+        let sound = call.line.moves(codec, PHONE).await;
+        drop(before);
+        call.hear_each_other(&sound).await;
+        before = sound;
+    }
+    assert_eq!(call.visitor.ear.streams_and_jumps(), (1, 0), "the browser notices nothing");
+    call.ends().await;
+}
+
+/// A widget gone mad: nonsense, and its mind changed faster than anybody answers.
+#[tokio::test]
+async fn a_channel_full_of_nonsense_changes_nothing() {
+    let (mut call, sound) = Ringing::new(Codec::Pcmu, &[Codec::Pcmu]).await.answered(Codec::Pcmu).await;
+    for number in 0..500 {
+        call.visitor.say(json!({"type": "transfer", "to": "sip:elsewhere@example.com", "number": number})).await;
+        call.visitor.say(json!({"type": "digits", "digits": "9".repeat(1_000)})).await;
+        call.visitor.say(json!([[[[["hold"]]]]])).await;
+    }
+    for number in 0..51 {
+        call.visitor.say(json!({"type": "hold", "on": number % 2 == 1})).await;
+    }
+    let answering = async {
+        loop {
+            call.line.changed(&sound).await;
+        }
+    };
+    let settled = async {
+        let mut last = call.visitor.told().await;
+        while let Ok(message) = tokio::time::timeout(Duration::from_secs(1), call.visitor.told()).await {
+            last = message;
+        }
+        last
+    };
+    let last = tokio::select! {
+        () = answering => unreachable!("it answers for ever"),
+        last = settled => last,
+    };
+    assert_eq!(last, json!({"type": "hold", "on": false}), "what was wanted last");
+    call.hear_each_other(&sound).await;
+    call.ends().await;
+}
+
+/// Of another browser, and broken: the call that runs goes on.
+#[tokio::test]
+async fn offers_that_restart_nothing_leave_the_call_alone() {
+    let (call, sound) = Ringing::new(Codec::Pcmu, &[Codec::Pcmu]).await.answered(Codec::Pcmu).await;
+    let mut chance = Chance::new();
+    for _ in 0..50 {
+        let offer = chance.mutate(CHROMIUM);
+        let shown = String::from_utf8_lossy(&offer).into_owned();
+        let status = call.server.ask(Method::PATCH, &call.path, &call.token, offer).await.status().as_u16();
+        assert_eq!(status, 400, "{shown}");
     }
     call.hear_each_other(&sound).await;
     call.ends().await;
