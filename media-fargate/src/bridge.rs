@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     browser::{self, Accepted, BrowserLeg},
-    call::{Browser, Call, Input, Leg, Output, Row, Trunk},
+    call::{Browser, Call, Input, Leg, Output, Row, State, Trunk},
     calls::{Command, Place},
     control::{Reader, ToWidget},
     path::Path,
@@ -170,6 +170,8 @@ impl Bridge {
         match command {
             Command::HangUp => Some(Input::Delete),
             Command::Drain => Some(Input::Drain),
+            // It is over, as whoever asked learns from getting no answer.
+            Command::Restart { .. } if matches!(self.call.state(), State::Ending | State::Ended(_)) => None,
             Command::Restart { offer, answer } => {
                 // Nobody waits for it any more when the request was given up.
                 let _ = answer.send(self.browser.restart(&offer).await);

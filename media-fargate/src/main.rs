@@ -49,8 +49,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(env: &Env) -> Result<(), StartError> {
-    // Before anything that takes time: a task that is stopped while it starts ends by the system's own hand.
-    let mut terminated = signal(SignalKind::terminate()).map_err(|why| StartError::Unavailable(why.to_string()))?;
+    // Before anything that takes time: who is told to stop while starting stops, in its order, once that is done.
+    let signals = |kind| signal(kind).map_err(|why| StartError::Unavailable(why.to_string()));
+    let mut stops = [signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?];
     let patience = env.optional(env::MEDIA_DRAIN_SECONDS)?.map_or(media::DRAIN_PATIENCE, Duration::from_secs);
     let public = listen(env, env::MEDIA_LISTEN, PORT).await?;
     let private = listen(env, env::MEDIA_PRIVATE_LISTEN, PRIVATE_PORT).await?;
@@ -64,7 +65,7 @@ async fn run(env: &Env) -> Result<(), StartError> {
         tokio::spawn(protection::keep(agent, state.calls().clone(), protection::Pace::default()));
     }
     tracing::info!(port = at.port(), private.port = private_at.port(), "media.ready");
-    until(&mut terminated, &state).await;
+    until(&mut stops, &state).await;
     // Requests are served to the end: running calls are hung up and restarted by them, new ones are refused.
     state.calls().drain(patience, DRAIN_FAREWELL).await;
     println!("{}", state.embedded_metrics());
@@ -108,12 +109,13 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 
 /// Until the process is told to stop. Meanwhile, and at that moment, a line of metrics goes to standard output, where
 /// CloudWatch finds it.
-async fn until(terminated: &mut Signal, state: &State) {
+async fn until([terminated, interrupted]: &mut [Signal; 2], state: &State) {
     let mut ticks = tokio::time::interval(METRICS_EVERY);
     loop {
         let stops = tokio::select! {
             _ = ticks.tick() => false,
             _ = terminated.recv() => true,
+            _ = interrupted.recv() => true,
         };
         println!("{}", state.embedded_metrics());
         if stops {
