@@ -66,7 +66,7 @@ pub struct Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restored {
     /// It is published again, under a number of its own.
-    Done(Version),
+    Done(Box<Version>),
     /// There is no such version, or it is not kept any more.
     Unknown,
     /// Somebody else published at the same time, or the app is gone.
@@ -151,7 +151,7 @@ impl Store {
         let Some(earlier) = earlier else { return Ok(Restored::Unknown) };
         let known = published.map_or(0, |known| known.version);
         let made = self.bring_out(app, earlier.content, known, Some(version), None, entry).await?;
-        Ok(made.map_or(Restored::Raced, Restored::Done))
+        Ok(made.map_or(Restored::Raced, |made| Restored::Done(Box::new(made))))
     }
 
     /// Makes the version after `known`. `draft`: the revision that the draft must still have.
