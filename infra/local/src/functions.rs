@@ -127,7 +127,9 @@ mod tests {
         let places = [env::WIDGET_ORIGIN, env::CODE_ORIGIN, env::CONSOLE_ORIGIN, env::MEDIA_URL];
         let instead = places.map(|var| (var.0.to_owned(), "http://localhost:1".to_owned())).into();
         let calls = trunk::Place::loopback().variables();
-        let functions = Functions::open(&template, &provisioned, &instead, &calls, &aws).await.expect("opened");
+        let private = SocketAddr::from((Ipv4Addr::LOCALHOST, 9_090));
+        let functions =
+            Functions::open(&template, &provisioned, &instead, &calls, private, &aws).await.expect("opened");
 
         let mut routes = 0;
         for (name, function) in &template.functions {
