@@ -46,10 +46,11 @@ export class Sheet {
       await send(this).catch((error) => this.#refused(error, trouble));
       busy = false;
     });
-    // A mended field stops being called wrong when it is left, not while it is being typed into.
-    form.addEventListener("change", ({ target }) => {
+    // A mended field stops being called wrong at once. Not when it is left: what stands below would move away under the finger
+    // or pointer that is just about to press it.
+    form.addEventListener("input", ({ target }) => {
       const question = questions.find(({ id }) => /** @type {Field} */ (target).name === id);
-      if (question && this.#wrong(question).textContent) this.#say(question, this.#judge(question));
+      if (question && !this.#judge(question)) this.#say(question, "");
     });
   }
 

@@ -1,0 +1,141 @@
+// Accessibility of every state, light and dark, from left to right and from right to left: the rules of WCAG 2.2 AA by axe, no
+// sideways scrolling at 320 pixels, targets of 44 pixels, no lost focus. C2C_PICTURES names a folder for pictures of them all.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { AxeBuilder } from "@axe-core/playwright";
+import { launch, makeApp, open, widgetAddress } from "./house.js";
+
+const parts = {
+  design: {
+    lang: "auto", texts: {}, theme: { mode: "auto", accent: "#0b57d0", onAccent: "#ffffff", corner: "round", position: "bottom-right" },
+    blocks: [{ kind: "text", text: "Anna or Tom will answer." }, { kind: "disclosure", text: "Calls aren’t recorded." }],
+  },
+  form: {
+    fields: [
+      { id: "name", kind: "text", label: "Your name", required: true },
+      { id: "mail", kind: "email", label: "Your email", required: false },
+      { id: "topic", kind: "select", label: "What is it about?", required: true, options: ["An order", "A visit"] },
+      { id: "ok", kind: "checkbox", label: "I have read the privacy notice", required: true },
+    ],
+  },
+  survey: {
+    questions: [
+      { id: "q1", kind: "rating", label: "How well did we help you?" },
+      { id: "q3", kind: "choice", label: "Was your question answered?", options: ["Yes", "No"] },
+    ],
+    comment: true,
+  },
+  buttons: {
+    buttons: [
+      { id: "b1", label: "Opening hours", action: "link", value: "https://shop.invalid/hours" },
+      { id: "b2", label: "Copy our number", action: "copy", value: "+44 20 7946 0000" },
+    ],
+  },
+};
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Awaited<ReturnType<typeof makeApp>>} */
+let app;
+/** @type {Awaited<ReturnType<typeof makeApp>>} */
+let closed;
+before(async () => {
+  browser = await launch();
+  app = await makeApp(parts);
+  closed = await makeApp({ hours: { mode: "custom", timezone: "UTC", weekly: {}, exceptions: [] }, buttons: parts.buttons });
+});
+after(() => browser.close());
+
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  for (const locale of ["en", "ar"]) {
+    test(`every state, ${colorScheme}, ${locale === "ar" ? "right to left" : "left to right"}`, async () => {
+      const options = { ownSession: true, colorScheme, locale, viewport: { width: 320, height: 480 }, reducedMotion: /** @type {const} */ ("reduce") };
+      const { page, complaints, context } = await open(browser, options);
+      const check = async (/** @type {string} */ name) => {
+        await page.waitForFunction((dir) => document.documentElement.dir === dir, locale === "ar" ? "rtl" : "ltr");
+        const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
+        assert.deepEqual(violations.map(({ id, nodes }) => `${name}: ${id} ${nodes.map(({ html }) => html)}`), []);
+        const sideways = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        assert.ok(sideways <= 0, `${name} scrolls sideways by ${sideways}`);
+        const targets = page.locator("button, a, summary, select, input:not([type=radio], [type=checkbox]), textarea, label:has([type=radio], [type=checkbox])");
+        for (const target of await targets.all()) {
+          const box = await target.boundingBox();
+          assert.ok(box && box.height >= 44, `${name}: ${await target.innerText()} is ${box?.height} high`);
+        }
+        // Said in one place, and something to go on with.
+        assert.equal(await page.getByRole("status").count(), 1);
+        if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/${name}-${colorScheme}-${locale}.png`, fullPage: true });
+      };
+      const go = page.locator("#actions .go:not([aria-disabled])");
+      const shows = (/** @type {string} */ state) => page.locator(`html[data-state="${state}"]`).waitFor();
+      await page.goto(widgetAddress({ key: app.key }, app.appId));
+      await go.waitFor();
+      await check("idle");
+      await go.click();
+      await shows("form");
+      await check("form");
+      await go.click();
+      await page.locator("[aria-invalid]").first().waitFor();
+      await check("form-wrong");
+      await page.locator("[name=name]").fill("Ada");
+      await page.locator("[name=topic]").selectOption("A visit");
+      await page.locator("[name=ok]").check();
+      await go.click();
+      await page.locator('[data-tone="live"]').waitFor();
+      await check("connected");
+      await page.locator("#actions .plain").nth(1).click();
+      await page.locator(".pad").waitFor();
+      await check("keypad");
+      await page.locator("#actions .plain").nth(2).click();
+      await page.locator("select").first().waitFor();
+      await check("devices");
+      await page.locator("#actions .stop").click();
+      await shows("survey");
+      await page.locator("[name=q1]").nth(3).check({ force: true });
+      await check("survey");
+      await go.click();
+      await shows("survey_submitted");
+      await check("survey-submitted");
+      await page.route("**/v1/calls", (route) => route.abort());
+      await go.click();
+      await shows("error");
+      await check("error");
+      await page.unroute("**/v1/calls");
+      await go.click();
+      await page.locator('[data-tone="live"]').waitFor();
+      await page.locator("#actions .stop").click();
+      await shows("survey");
+      await page.locator("#actions .plain").click();
+      await shows("ended");
+      await check("ended");
+      await page.goto(widgetAddress({ key: closed.key }, closed.appId));
+      await shows("closed");
+      await check("closed");
+      assert.deepEqual(complaints, []);
+      await context.close();
+    });
+  }
+}
+
+test("forced colours: what is chosen, and what has the focus, is still seen", async () => {
+  const { page, context } = await open(browser, { ownSession: true, forcedColors: "active", viewport: { width: 360, height: 640 } });
+  await page.goto(widgetAddress({ key: app.key }, app.appId));
+  const go = page.locator("#actions .go:not([aria-disabled])");
+  await go.waitFor();
+  assert.notEqual(await go.evaluate((it) => getComputedStyle(it).borderTopColor), await go.evaluate((it) => getComputedStyle(it).backgroundColor));
+  await go.focus();
+  await page.keyboard.press("Shift");
+  assert.equal(await go.evaluate((it) => getComputedStyle(it).outlineStyle), "solid");
+  if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/forced.png` });
+  await context.close();
+});
+
+test("reduced motion: nothing moves while the widget waits", async () => {
+  const { page, context } = await open(browser, { reducedMotion: "reduce" });
+  await page.route("**/v1/sessions", () => undefined);
+  await page.goto(widgetAddress());
+  await page.getByRole("status").getByText("Getting ready…").waitFor();
+  assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+  await context.close();
+});
