@@ -13,20 +13,24 @@
 //!
 //! Time zones are those of the database that is built in: nothing is read from the machine.
 
-use std::{fmt, iter, str::FromStr, sync::LazyLock};
+mod calendar;
+mod wall;
 
-use jiff::{
-    civil::{self, DateTime},
-    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
+use std::{fmt, iter};
+
+use jiff::civil;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    calendar::{Closed, Opening, decide},
+    wall::{Date, NotADate, NotATimeOfDay, TimeOfDay},
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 use crate::{
     app::given,
     field::{self, FieldError},
     strict,
-    time::Timestamp,
 };
+use wall::MINUTES_OF_DAY;
 
 /// Windows of one date at most.
 pub const MAX_WINDOWS: usize = 14;
@@ -39,7 +43,6 @@ pub const MAX_MESSAGE: usize = 300;
 /// Bytes of all of it, as JSON: it is read with every session, and lists of profiles hold a hundred.
 pub const MAX_BYTES: usize = 32 * 1024;
 
-const MINUTES_OF_DAY: u16 = 24 * 60;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// What decides.
@@ -54,26 +57,6 @@ pub enum Mode {
     /// Open at every time.
     Always,
 }
-
-/// A time of day by the clock on the wall: `00:00` to `23:59`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TimeOfDay {
-    minutes: u16,
-}
-
-/// The text is no time of day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a time of day from 00:00 to 23:59; a window that ends at midnight closes at 00:00")]
-pub struct NotATimeOfDay;
-
-/// A date by the calendar on the wall: `2026-12-25`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date(civil::Date);
-
-/// The text is no date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a date such as 2026-12-25")]
-pub struct NotADate;
 
 /// Open from the first moment of `open` to just before `close`; where `close` is not later, it is the next day's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,46 +170,6 @@ strict::words!(Mode);
 strict::objects!(Window, Exception);
 strict::inputs!(Draft, WeeklyDraft);
 
-/// Whether calls are taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// They are.
-    Open,
-    /// They are not.
-    Closed(Closed),
-}
-
-/// What a visitor is told who comes outside business hours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Closed {
-    /// The operator's words; empty when there are none, and the widget's own stand there in the visitor's language.
-    pub message: String,
-    /// What the day is called, if it is an exception with a label.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// When it opens next; none, when never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub opens_at: Option<Timestamp>,
-}
-
-/// Whether calls to this profile of this app are taken now. Hours that were never set are none.
-pub fn decide(app: Option<&Hours>, profile: Option<&Hours>, now: Timestamp) -> Opening {
-    let own = profile.filter(|own| own.mode != Mode::Inherit);
-    let Some(hours) = own.or(app).filter(|hours| hours.mode == Mode::Custom) else { return Opening::Open };
-    let calendar = Calendar::of(hours);
-    let Ok(at) = jiff::Timestamp::from_millisecond(now.as_millis()) else { return Opening::Open };
-    let today = calendar.zone.to_datetime(at).date();
-    if calendar.is_open(today, at) {
-        return Opening::Open;
-    }
-    Opening::Closed(Closed {
-        message: hours.message.clone().or_else(|| app?.message.clone()).unwrap_or_default(),
-        label: hours.exception(today).and_then(|exception| exception.label.clone()),
-        opens_at: calendar.next(today, at).map(|at| Timestamp::from_millis(at.as_millisecond())),
-    })
-}
-
 impl Hours {
     /// An app that never said anything.
     pub fn always() -> Self {
@@ -262,8 +205,8 @@ impl Hours {
         match draft.timezone {
             None => {}
             Some(None) => self.timezone = None,
-            Some(Some(name)) => match zone(&name).as_ref().and_then(TimeZone::iana_name) {
-                Some(name) => self.timezone = Some(name.to_owned()),
+            Some(Some(name)) => match calendar::zone_name(&name) {
+                Some(name) => self.timezone = Some(name),
                 None => errors.push(FieldError::unknown("timezone", "must be an IANA time zone such as Europe/Berlin")),
             },
         }
@@ -297,7 +240,7 @@ impl Hours {
     }
 
     fn exception(&self, date: civil::Date) -> Option<&Exception> {
-        let at = self.exceptions.binary_search_by_key(&Date(date), |exception| exception.date).ok()?;
+        let at = self.exceptions.binary_search_by_key(&Date::from(date), |exception| exception.date).ok()?;
         self.exceptions.get(at)
     }
 }
@@ -326,7 +269,7 @@ impl Weekly {
         for (at, windows) in days.into_iter().enumerate() {
             let field = format!("weekly.{}", DAYS[at]);
             let before = days[(at + 6) % 7].iter().map(|window| window.span().1).max().unwrap_or(0);
-            if windows.first().is_some_and(|first| first.open.minutes + MINUTES_OF_DAY < before) {
+            if windows.first().is_some_and(|first| first.open.minutes() + MINUTES_OF_DAY < before) {
                 let message = format!("overlaps a window of {} that runs past midnight", DAYS[(at + 6) % 7]);
                 errors.push(FieldError::invalid(field.clone(), message));
             }
@@ -343,7 +286,7 @@ fn check_date(field: &str, windows: &[Window]) -> Option<FieldError> {
         return Some(FieldError { code: "too_long", ..FieldError::invalid(field, message) });
     }
     let pairs = windows.iter().zip(windows.iter().skip(1));
-    let mut overlaps = pairs.filter(|(one, next)| next.open.minutes < one.span().1);
+    let mut overlaps = pairs.filter(|(one, next)| next.open.minutes() < one.span().1);
     overlaps.next().map(|(one, next)| {
         let message = format!("has windows that overlap: {one} and {next}");
         FieldError::invalid(field, message)
@@ -380,83 +323,10 @@ fn in_order(mut exceptions: Vec<Exception>) -> Result<Vec<Exception>, Vec<FieldE
     if errors.is_empty() { Ok(exceptions) } else { Err(errors) }
 }
 
-/// The zone of this name in the database that is built in.
-fn zone(name: &str) -> Option<TimeZone> {
-    static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
-    // Two entries stand for a place that nobody has said.
-    ZONES.get(name).ok().filter(|zone| !zone.is_unknown() && zone.iana_name() != Some("Factory"))
-}
-
-/// Hours in their time zone.
-struct Calendar<'a> {
-    hours: &'a Hours,
-    zone: TimeZone,
-}
-
-impl<'a> Calendar<'a> {
-    fn of(hours: &'a Hours) -> Self {
-        // A name was known when it was saved, and the database never loses one.
-        let zone = hours.timezone.as_deref().and_then(zone).unwrap_or(TimeZone::UTC);
-        Self { hours, zone }
-    }
-
-    /// Whether a window holds `at`, on whose date it is `today`. The clock may have been set back over midnight.
-    fn is_open(&self, today: civil::Date, at: jiff::Timestamp) -> bool {
-        let days = [today.yesterday().ok(), Some(today), today.tomorrow().ok()];
-        days.into_iter().flatten().any(|date| self.spans(date).any(|(start, end)| start <= at && at < end))
-    }
-
-    /// The first opening after `at`. Dates and their windows are in order, and so are the instants they begin at.
-    fn next(&self, today: civil::Date, at: jiff::Timestamp) -> Option<jiff::Timestamp> {
-        let from = today.yesterday().unwrap_or(today);
-        let starts = |date| self.spans(date).map(|(start, _)| start).find(|start| *start > at);
-        if self.hours.weekly.days().iter().all(|windows| windows.is_empty()) {
-            let dates = self.hours.exceptions.iter().map(|exception| exception.date.0);
-            return dates.filter(|date| *date >= from).find_map(starts);
-        }
-        // Were each exception to close the one open day of its week, and a gap that of one more, there would still be one.
-        let most = 7 * (self.hours.exceptions.len() + 3);
-        iter::successors(Some(from), |date| date.tomorrow().ok()).take(most).find_map(starts)
-    }
-
-    /// From when to when a date's windows are open; those that lie in a gap are left out.
-    fn spans(&self, date: civil::Date) -> impl Iterator<Item = (jiff::Timestamp, jiff::Timestamp)> {
-        let windows = match self.hours.exception(date) {
-            Some(exception) => &exception.windows,
-            None => self.hours.weekly.days()[date.weekday().to_monday_zero_offset() as usize],
-        };
-        windows.iter().filter_map(move |window| {
-            let (open, close) = window.span();
-            let start = self.first(date, open)?;
-            // Beyond the end of time it stays open.
-            let end = self.first(date, close).unwrap_or(jiff::Timestamp::MAX);
-            (start < end).then_some((start, end))
-        })
-    }
-
-    /// The first instant at which it is so many minutes past the midnight that `date` begins with, or later; `None` after
-    /// the year 9999.
-    fn first(&self, date: civil::Date, minutes: u16) -> Option<jiff::Timestamp> {
-        let date = if minutes < MINUTES_OF_DAY { date } else { date.tomorrow().ok()? };
-        let minutes = minutes % MINUTES_OF_DAY;
-        let local: DateTime = date.at((minutes / 60) as i8, (minutes % 60) as i8, 0, 0);
-        match self.zone.to_ambiguous_timestamp(local).offset() {
-            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
-                offset.to_timestamp(local).ok()
-            }
-            AmbiguousOffset::Gap { after, .. } => {
-                let before = after.to_timestamp(local).ok()?;
-                let changes = self.zone.following(before).map(|change| change.timestamp());
-                changes.take(3).find(|at| self.zone.to_datetime(*at) >= local)
-            }
-        }
-    }
-}
-
 impl Window {
     /// Minutes from the midnight of its date to its two ends; the second may lie in the next day.
     fn span(self) -> (u16, u16) {
-        let (open, close) = (self.open.minutes, self.close.minutes);
+        let (open, close) = (self.open.minutes(), self.close.minutes());
         (open, if close <= open { close + MINUTES_OF_DAY } else { close })
     }
 }
@@ -466,65 +336,6 @@ impl fmt::Display for Window {
         write!(f, "{}-{}", self.open, self.close)
     }
 }
-
-impl fmt::Display for TimeOfDay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
-    }
-}
-
-impl FromStr for TimeOfDay {
-    type Err = NotATimeOfDay;
-
-    fn from_str(text: &str) -> Result<Self, NotATimeOfDay> {
-        let [a, b, b':', c, d] = *text.as_bytes() else { return Err(NotATimeOfDay) };
-        if ![a, b, c, d].iter().all(u8::is_ascii_digit) {
-            return Err(NotATimeOfDay);
-        }
-        let number = |tens: u8, ones: u8| u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
-        let (hour, minute) = (number(a, b), number(c, d));
-        if hour < 24 && minute < 60 { Ok(Self { minutes: hour * 60 + minute }) } else { Err(NotATimeOfDay) }
-    }
-}
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for Date {
-    type Err = NotADate;
-
-    fn from_str(text: &str) -> Result<Self, NotADate> {
-        let bytes = text.as_bytes();
-        // The parser knows other spellings, too.
-        let fits = bytes.len() == 10
-            && bytes
-                .iter()
-                .enumerate()
-                .all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
-        if fits { text.parse().map(Self).map_err(|_| NotADate) } else { Err(NotADate) }
-    }
-}
-
-macro_rules! texts {
-    ($($name:ty),+) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-            }
-        }
-    )+};
-}
-
-texts!(TimeOfDay, Date);
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::time::Timestamp;
 
 fn draft(json: Value) -> Draft {
     serde_json::from_value(json).expect("a draft")
@@ -218,7 +219,7 @@ fn day_of(day: i16) -> String {
 }
 
 fn clock(minutes: u16) -> String {
-    TimeOfDay { minutes: minutes % MINUTES_OF_DAY }.to_string()
+    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
 }
 
 #[test]
