@@ -1,11 +1,9 @@
 //! The browser's leg against a second `WebRTC` stack as the browser, on loopback.
 
 use std::{
-    any::Any,
-    cell::RefCell,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc, LockResult, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -278,6 +276,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Of this process: nextest gives every test one of its own.
 fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("Linux").count()
 }
@@ -286,29 +285,8 @@ fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Held alone by those who count what the process holds; in a process of their own they need not wait.
-static PROCESS: RwLock<()> = RwLock::new(());
-
-thread_local! {
-    /// What this thread's test holds of [`PROCESS`]: longer than its runtime, whose sockets close when that ends.
-    static HELD: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
-}
-
-/// Takes a lock for the rest of this thread's test; that of the test before it on this thread is over.
-fn hold<T: Any>(lock: impl FnOnce() -> LockResult<T>) {
-    drop(HELD.take());
-    HELD.set(Some(Box::new(lock().unwrap_or_else(PoisonError::into_inner))));
-}
-
 /// Runs a test with an end.
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    hold(|| PROCESS.read());
-    tokio::time::timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// The same, with no other test beside it.
-async fn alone<T>(future: impl Future<Output = T>) -> T {
-    hold(|| PROCESS.write());
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }
 
@@ -458,7 +436,7 @@ async fn an_ice_restart_changes_credentials_and_keeps_the_call() {
 
 #[tokio::test]
 async fn closing_frees_sockets_and_tasks() {
-    alone(async {
+    within(async {
         let webrtc = WebRtc::new(Config { ports: Some(21_000..=21_009), ..config() }).expect("a certificate");
         let browser = Browser::new("audio/PCMU", 8_000).await;
         let offer = browser.offer().await;
@@ -480,7 +458,7 @@ async fn closing_frees_sockets_and_tasks() {
 
 #[tokio::test]
 async fn a_call_that_stood_leaves_nothing_either() {
-    alone(async {
+    within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
         let (files, running) = (open_files(), tasks());
         for _ in 0..5 {
@@ -764,7 +742,7 @@ async fn how_the_leg_fares_is_counted_both_ways() {
 
 #[tokio::test]
 async fn offers_that_cannot_be_answered_leave_nothing_behind() {
-    alone(async {
+    within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
         let browser = Browser::new("audio/PCMU", 8_000).await;
         let offer = browser.offer().await;
