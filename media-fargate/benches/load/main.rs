@@ -16,6 +16,7 @@ mod server;
 mod trunk;
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -72,6 +73,9 @@ struct Arguments {
     /// Instead: this many calls, one after the other
     #[arg(long)]
     sequential: Option<usize>,
+    /// Another build of the server, to compare
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_media"), hide_default_value = true)]
+    server: PathBuf,
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -111,7 +115,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let trunk = Trunk::start(trunks, meter.clone()).await?;
     let mut codecs = vec![browsers, trunks];
     codecs.dedup();
-    let server = Arc::new(Server::start(arguments.calls, codecs, &trunk.uri()).await?);
+    let server = Arc::new(Server::start(&arguments.server, arguments.calls, codecs, &trunk.uri()).await?);
     let house = House { server, meter, codec: browsers, frames: browser::frames(browsers, browsers != trunks)? };
     match arguments.sequential {
         Some(calls) => house.one_by_one(calls).await,
@@ -130,7 +134,8 @@ struct House {
 }
 
 impl House {
-    /// Begins a call that lasts until it is told to end; tells how long it took until it was answered.
+    /// Begins a call that lasts until it is told to end. Once the far side has answered it tells how long the server took
+    /// to answer the offer.
     fn begin(
         &self,
         calls: &mut JoinSet<Result<(), Failure>>,
@@ -140,13 +145,14 @@ impl House {
         let house = self.clone();
         calls.spawn(async move {
             let voice = Voice::new(house.codec, house.frames, house.meter.clone());
-            let began = Instant::now();
             let mut browser = Browser::open(voice).await?;
-            let answer = timeout(PATIENCE, house.server.call(&browser.offer()?)).await??;
+            let (offer, began) = (browser.offer()?, Instant::now());
+            let answer = timeout(PATIENCE, house.server.call(&offer)).await??;
+            let took = began.elapsed();
             browser.take(answer)?;
             let answered = || {
                 // Who begins calls waits for it, or has given up.
-                let _ = tell.send(began.elapsed());
+                let _ = tell.send(took);
             };
             browser.talk(hang_up, answered).await
         });
@@ -195,13 +201,13 @@ impl House {
             beat.tick().await;
             begun.push(self.begin(&mut calls, listens.clone()));
         }
-        let mut set_up = Spread::default();
+        let mut offers = Spread::default();
         for answered in begun {
             if let Ok(took) = timeout(PATIENCE, answered).await? {
-                set_up.add(took);
+                offers.add(took);
             }
         }
-        let standing = set_up.count();
+        let standing = offers.count();
         if standing < wanted as u64 {
             eprintln!("{} calls did not come about, such as:", wanted as u64 - standing);
             while let Some(Err(failure)) = calls.try_join_next().map(|call| ended(Some(call))) {
@@ -232,7 +238,7 @@ impl House {
         let how =
             if arguments.transcode { "transcoded to PCMU".into() } else { format!("{:?}, passed through", self.codec) };
         println!("{wanted} calls at once, {how}, measured for {:.0} s", took.as_secs_f64());
-        println!("  connected          {standing}, {broken} broke; from the offer to the answer's news {set_up}");
+        println!("  connected          {standing}, {broken} broke; an offer's answer {offers}");
         println!("  server: CPU        {:.3} % of a core per call ({cpu:.1} % in all)", cpu / each);
         println!(
             "  server: memory     {:.3} MB per call (PSS; {} at rest, {} now)",

@@ -1,7 +1,7 @@
 //! The server under load: the binary as it ships, over stand-ins in this process, with one app whose calls all go to one
 //! trunk.
 
-use std::{io, net::SocketAddr, process::Stdio, time::Duration};
+use std::{io, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use domain::{
     app::{App, Codec, Provider, ProviderKind, Transport},
@@ -46,11 +46,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for this many calls at once, whose app's provider speaks `codecs` at the trunk `uri`.
+    /// Starts a server for this many calls at once, whose app's provider speaks `codecs` at the trunk `uri`.
     ///
     /// # Errors
     /// When a part of it does not start.
-    pub async fn start(calls: usize, codecs: Vec<Codec>, uri: &str) -> Result<Self, Failure> {
+    pub async fn start(binary: &Path, calls: usize, codecs: Vec<Codec>, uri: &str) -> Result<Self, Failure> {
         let embedded = Embedded::start(Config::default()).await?;
         let urls = [embedded.dynamodb_url(), embedded.sqs_url(), embedded.kms_url()].map(ToOwned::to_owned);
         let [dynamodb, sqs, kms] = urls.clone();
@@ -87,7 +87,7 @@ impl Server {
 
         let (public, private) = (free_address().await?, free_address().await?);
         let [dynamodb, sqs, kms] = urls;
-        let child = Command::new(env!("CARGO_BIN_EXE_media"))
+        let child = Command::new(binary)
             .env_clear()
             .envs([
                 ("AWS_REGION", REGION),
