@@ -1,5 +1,5 @@
 // Calls from a real browser with a made-up microphone, through the running house, to its telephone; the demo's routing
-// keys say what that does. Few of them: the house grants an address six calls a minute.
+// keys say what that does.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -37,6 +37,7 @@ async function widget(parameters, options) {
       all.peers.push(peer);
       return peer;
     };
+    all.RTCPeerConnection.prototype = Peer.prototype;
     const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
     navigator.mediaDevices.getUserMedia = async (wishes) => {
       const stream = await original(wishes);
@@ -244,5 +245,111 @@ test("a lost connection that three restarts do not bring back is an error, and t
   assert.deepEqual(delivery.map(({ name }) => name).sort(), ["call_error", "call_started", "widget_loaded"]);
   assert.equal(delivery.find(({ name }) => name === "call_error").data.errorCode, "media_failed");
   assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+/**
+ * The media server's word, as its channel brings it. The demo's telephone neither holds nor stays silent.
+ * @param {import("playwright-core").Page} page
+ */
+async function channel(page) {
+  await page.addInitScript(() => {
+    const original = RTCPeerConnection.prototype.createDataChannel;
+    RTCPeerConnection.prototype.createDataChannel = function (...wishes) {
+      const made = original.apply(this, wishes);
+      /** @type {any} */ (window).channel = made;
+      return made;
+    };
+  });
+  return (/** @type {unknown} */ said) => page.evaluate((data) => {
+    /** @type {any} */ (window).channel.dispatchEvent(new MessageEvent("message", { data }));
+  }, JSON.stringify(said));
+}
+
+test("on hold and back; another microphone and speaker; muted all the while", async () => {
+  const { page, complaints, button, status, context } = await widget({});
+  const says = await channel(page);
+  await page.reload();
+  await button("Call").click();
+  await status("Connected").waitFor();
+  await button("Mute").click();
+  await says({ type: "held", on: true });
+  await page.getByRole("heading", { name: "You’re on hold" }).waitFor();
+  await status("On hold").waitFor();
+  await says({ type: "held", on: false });
+  await status("Connected").waitFor();
+
+  await button("Audio").click();
+  const microphone = page.getByLabel("Microphone");
+  const choices = await microphone.locator("option").evaluateAll((all) => all.map((it) => /** @type {HTMLOptionElement} */ (it).value));
+  assert.ok(choices.length > 1, "Chromium pretends to have several microphones");
+  assert.equal(await microphone.inputValue(), "default");
+  await microphone.selectOption(choices.at(-1) ?? "");
+  const sender = () => page.evaluate(() => {
+    const { peers, tracks } = /** @type {any} */ (window);
+    const { track } = peers.at(-1).getSenders()[0];
+    return { is: track === tracks.at(-1), device: track.getSettings().deviceId, enabled: track.enabled };
+  });
+  assert.deepEqual(await until(sender, ({ device }) => device === choices.at(-1)), { is: true, device: choices.at(-1), enabled: false });
+  await until(() => microphones(page), (all) => all.filter((it) => it === "live").length === 1);
+  assert.equal(await microphone.inputValue(), choices.at(-1));
+  const speaker = page.getByLabel("Speaker");
+  const speakers = await speaker.locator("option").evaluateAll((all) => all.map((it) => /** @type {HTMLOptionElement} */ (it).value));
+  await speaker.selectOption(speakers.at(-1) ?? "");
+  await until(() => speaker.inputValue(), (value) => value === speakers.at(-1));
+  await button("Hang up").click();
+  await status("Call ended").waitFor();
+  assert.ok((await microphones(page)).every((it) => it === "ended"));
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test("answered, but nothing is heard: an error of its own", async () => {
+  const { page, events, asked, button, context } = await widget({});
+  await page.addInitScript(() => {
+    const original = RTCPeerConnection.prototype.getStats;
+    // What arrived does not count.
+    RTCPeerConnection.prototype.getStats = async function () {
+      const found = [...(await original.call(this)).values()].map((it) => (it.type === "inbound-rtp" ? { ...it, packetsReceived: 0 } : it));
+      return /** @type {any} */ (new Map(found.map((it) => [it.id, it])));
+    };
+  });
+  await page.reload();
+  await button("Call").click();
+  await page.getByRole("alert").getByRole("heading", { name: "We couldn’t hear anything" }).waitFor();
+  await until(async () => asked, (all) => all.some((it) => it.startsWith("DELETE")));
+  const codes = events.filter(({ name }) => name === "call_error").map(({ data }) => data.errorCode);
+  assert.deepEqual(codes, ["no_audio"]);
+  await context.close();
+});
+
+test("a browser that wants a tap before it plays sound gets one; the screen stays on while somebody talks", async () => {
+  const { page, button, status, context } = await widget({});
+  await page.addInitScript(() => {
+    const all = /** @type {any} */ (window);
+    all.locks = [];
+    const original = HTMLMediaElement.prototype.play;
+    let refused = false;
+    HTMLMediaElement.prototype.play = function () {
+      if (refused) return original.call(this);
+      refused = true;
+      return Promise.reject(new DOMException("…", "NotAllowedError"));
+    };
+    Object.defineProperty(navigator, "wakeLock", { value: {
+      request: async (/** @type {string} */ kind) => {
+        all.locks.push(kind);
+        return { release: async () => void all.locks.push("released") };
+      },
+    } });
+  });
+  await page.reload();
+  await button("Call").click();
+  await status("Connected").waitFor();
+  await button("Tap to hear the call").click();
+  await button("Tap to hear the call").waitFor({ state: "detached" });
+  const locks = () => page.evaluate(() => /** @type {any} */ (window).locks);
+  assert.deepEqual(await until(locks, (all) => all.length === 1), ["screen"]);
+  await button("Hang up").click();
+  assert.deepEqual(await until(locks, (all) => all.length === 2), ["screen", "released"]);
   await context.close();
 });
