@@ -1,6 +1,6 @@
 """What linters miss of template.yaml and the stacks under infra/: who may do what, on which rows, and whether names that
 stand in two places are the same. Prints the matrix of rights; any right that EXPECTED does not list is an error, and any
-that it lists and nobody has. `python tests/template.py`, with PyYAML."""
+that it lists and nobody has. `python tests/template.py`, with PyYAML and moto."""
 
 import copy
 import re
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from moto.events.models import EventPattern
 
 ROOT = Path(__file__).resolve().parent.parent
 NESTED = {path.name: path for path in sorted((ROOT / "infra").glob("*.yaml"))}
@@ -255,6 +256,28 @@ def check_alarms(alarms):
                     raise Wrong(f"{name} looks for {line}, which nobody writes")
 
 
+def check_notices(alarms):
+    """Of the table's changes, those are told of that somebody should hear of, and no other."""
+    source = alarms["Resources"]["NoticeOfRows"]["Properties"]["SourceParameters"]
+    filters = [EventPattern.load(one["Pattern"]) for one in source["FilterCriteria"]["Filters"]]
+    status = lambda word: {"status": {"S": word}}
+    reachable = lambda truth: {"health": {"M": {"reachable": {"BOOL": truth}}}}
+    for row, before, after, told in [
+        ("INTEGRATION#int_1", status("active"), status("paused"), True),
+        ("INTEGRATION#int_1", status("paused"), status("paused"), False),
+        ("INTEGRATION#int_1", status("active"), status("inactive"), False),
+        ("INTEGRATION#int_1", status("paused"), status("active"), False),
+        ("BREAKER#int_1", status("active"), status("paused"), False),
+        ("PROVIDERHEALTH", reachable(True), reachable(False), True),
+        ("PROVIDERHEALTH", {"watcher": {"S": "one"}}, reachable(False), True),
+        ("PROVIDERHEALTH", reachable(False), reachable(False), False),
+        ("PROVIDERHEALTH", reachable(False), reachable(True), False),
+    ]:
+        change = {"Keys": {"pk": {"S": "APP#app_1"}, "sk": {"S": row}}, "OldImage": before, "NewImage": after}
+        if any(one.matches_event({"eventName": "MODIFY", "dynamodb": change}) for one in filters) != told:
+            raise Wrong(f"{row} from {before} to {after} is {'not ' if told else ''}told of")
+
+
 def texts():
     return {"template.yaml": (ROOT / "template.yaml").read_text()} | {name: path.read_text() for name, path in NESTED.items()}
 
@@ -306,6 +329,7 @@ def main():
         check_variables()
         check_stacks(template, loaded)
         check_alarms(loaded["alarms.yaml"])
+        check_notices(loaded["alarms.yaml"])
         check_checks(templates)
     except Wrong as wrong:
         sys.exit(f"template: {wrong}")
