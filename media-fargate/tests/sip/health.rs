@@ -139,11 +139,13 @@ async fn one_of_several_servers_asks_and_another_goes_on_when_it_dies() {
     assert_eq!((health.reachable, health.sip_status, health.reason), (true, Some(200), None));
     assert!(health.rtt_ms.is_some_and(|rtt| rtt < 1_000), "{health:?}");
 
-    let before = ground.embedded.counts();
-    let asking = oracle.asks(8).await;
+    let (before, began) = (ground.embedded.counts(), Instant::now());
+    let asking = oracle.asks(20).await;
     assert_eq!(asking.len(), 1, "one asks");
+    // The lease is renewed, and with it the health, before it ends; the others try when it would have.
+    let leases = began.elapsed().as_secs_f64() / (PACE.lease - 2 * PACE.ask).as_secs_f64();
     let writes = ground.embedded.counts()["dynamodb.UpdateItem"] - before["dynamodb.UpdateItem"];
-    assert!(writes <= 6, "{writes} writes for 8 questions with the same answer");
+    assert!(writes as f64 <= 4.0 * (leases + 1.0), "{writes} writes in {leases} leases");
 
     let dies = asking.into_iter().next().expect("one");
     let servers: Vec<_> = servers.into_iter().filter(|server| server.address() != dies).collect();

@@ -4,7 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    net::UdpSocket,
+    net::{TcpListener, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -145,10 +145,15 @@ pub struct Sipp {
     pub port: u16,
 }
 
-/// A port nobody has at the moment.
+/// A port nobody has at the moment, over UDP or TCP.
 pub fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.local_addr().expect("bound").port()
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let address = socket.local_addr().expect("bound");
+        if TcpListener::bind(address).is_ok() {
+            return address.port();
+        }
+    }
 }
 
 impl Sipp {
