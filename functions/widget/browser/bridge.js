@@ -47,7 +47,8 @@
       const text = JSON.stringify(data);
       const now = Date.now();
       sent = sent.filter((at) => now - at < 1000);
-      if (!/^[a-z][a-z0-9_]{0,39}$/.test(name) || text?.[0] != "{" || new TextEncoder().encode(text).length > 4096 || sent.length > 9) return false;
+      if (!/^[a-z][a-z0-9_]{0,39}$/.test(name) || text?.[0] != "{" || sent.length > 9) return false;
+      if (new TextEncoder().encode(text).length > 4096) return false;
       sent.push(now);
       if (port) port.postMessage([name, text]);
       else early.push([name, text]);

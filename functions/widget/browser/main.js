@@ -35,7 +35,10 @@ let opened;
 let live;
 
 const outlets = new Outlets((name, data) => outlets.toPage(envelope({ name: `custom.${name}`, data }, embed.context)));
-/** What the visitor has told before a call, and in which session. @type {{values: Record<string, string | boolean>, session?: string} | undefined} */
+/**
+ * What the visitor has told before a call, and in which session.
+ * @type {{values: Record<string, string | boolean>, session?: string} | undefined}
+ */
 let told;
 
 /** What visitors can do. */

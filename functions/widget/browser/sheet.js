@@ -71,29 +71,54 @@ export class Sheet {
     const { id, kind, label, required, options = [] } = question;
     const wrong = element("p", { id: `wrong-${id}`, class: "wrong" });
     const shared = { name: id, "aria-describedby": wrong.id, ...(required && { required: "" }) };
-    const named = element("span", { dir: "auto" }, label);
-    const about = required || kind === "checkbox" ? [named] : [named, " ", element("small", {}, `(${texts.optional})`)];
+    const about = [element("span", { dir: "auto" }, label)];
+    // Most are asked for; what need not be filled in is marked.
+    if (!required && kind !== "checkbox") about.push(element("small", {}, ` (${texts.optional})`));
     if (kind === "rating" || kind === "choice") {
       const answers = kind === "rating" ? [..."12345"] : options;
-      const radios = answers.map((answer) =>
-        element("label", {}, element("input", { type: "radio", value: answer, ...shared }), element("span", { dir: "auto" }, answer)));
-      const ends = kind === "rating" ? [element("p", { class: "ends", "aria-hidden": "true" }, element("span", {}, `1 ${texts.worst}`), element("span", {}, `5 ${texts.best}`))] : [];
-      if (kind === "rating") {
-        radios[0].append(element("span", { class: "unseen" }, texts.worst));
-        radios[4].append(element("span", { class: "unseen" }, texts.best));
-      }
-      const group = element("div", { class: kind }, ...radios);
-      return element("fieldset", { class: "field" }, element("legend", {}, ...about), group, ...ends, wrong);
+      return element("fieldset", { class: "field" }, element("legend", {}, ...about), ...this.#choices(kind, answers, shared), wrong);
     }
     if (kind === "checkbox") {
       const box = element("input", { id: `field-${id}`, type: "checkbox", ...shared });
       return element("p", { class: "field" }, element("label", { class: "tick" }, box, ...about), wrong);
     }
-    const common = { id: `field-${id}`, dir: "auto", ...shared };
-    const field = kind === "comment" ? element("textarea", { ...common, rows: "3", maxlength: String(LONGEST_COMMENT) })
-      : kind === "select" ? element("select", common, ...["", ...options].map((value) => element("option", { value }, value || texts.choose)))
-      : element("input", { ...common, maxlength: String(LONGEST), ...INPUTS[kind], ...(id === "name" && { autocomplete: "name" }) });
+    const field = this.#field(question, { id: `field-${id}`, dir: "auto", ...shared });
     return element("div", { class: "field" }, element("label", { for: `field-${id}` }, ...about), field, wrong);
+  }
+
+  /**
+   * @param {"rating" | "choice"} kind
+   * @param {string[]} answers
+   * @param {Record<string, string>} shared
+   */
+  #choices(kind, answers, shared) {
+    const { texts, element } = this.#kit;
+    const radios = answers.map((answer) => {
+      const radio = element("input", { type: "radio", value: answer, ...shared });
+      return element("label", {}, radio, element("span", { dir: "auto" }, answer));
+    });
+    const group = element("div", { class: kind }, ...radios);
+    if (kind === "choice") return [group];
+    // What the ends of the scale mean: seen below it, and heard as a part of their names.
+    const ends = [texts.worst, texts.best];
+    ends.forEach((end, place) => radios[place && radios.length - 1].append(element("span", { class: "unseen" }, end)));
+    const shown = ends.map((end, place) => element("span", {}, `${place ? 5 : 1} ${end}`));
+    return [group, element("p", { class: "ends", "aria-hidden": "true" }, ...shown)];
+  }
+
+  /**
+   * @param {Question} question
+   * @param {Record<string, string>} attributes
+   */
+  #field({ id, kind, options = [] }, attributes) {
+    const { texts, element } = this.#kit;
+    if (kind === "comment") return element("textarea", { ...attributes, rows: "3", maxlength: String(LONGEST_COMMENT) });
+    if (kind === "select") {
+      const choices = ["", ...options].map((value) => element("option", { value }, value || texts.choose));
+      return element("select", attributes, ...choices);
+    }
+    if (id === "name") attributes.autocomplete = "name";
+    return element("input", { ...attributes, maxlength: String(LONGEST), ...INPUTS[kind] });
   }
 
   /** @param {Question} question */
@@ -109,7 +134,7 @@ export class Sheet {
   /** @param {Question} question */
   #value(question) {
     const fields = this.#fields(question);
-    const checked = /** @type {HTMLInputElement | undefined} */ (fields.find((field) => /** @type {HTMLInputElement} */ (field).checked));
+    const checked = fields.find((field) => /** @type {HTMLInputElement} */ (field).checked);
     if (question.kind === "checkbox") return checked !== undefined;
     return (question.kind === "rating" || question.kind === "choice" ? checked?.value : fields[0].value.trim()) ?? "";
   }
@@ -122,9 +147,13 @@ export class Sheet {
     const { texts } = this.#kit;
     const { kind, required } = question;
     const value = this.#value(question);
-    if (kind === "checkbox" ? required && !value : required && value === "") return kind === "email" || kind === "phone" ? texts.missing : this.#hint(question);
-    const odd = value !== "" && ((kind === "email" && !EMAIL.test(String(value))) || (kind === "phone" && !PHONE.test(String(value))));
-    return odd ? this.#hint(question) : "";
+    const given = kind === "checkbox" ? value : value !== "";
+    if (!given) {
+      if (!required) return "";
+      return kind === "email" || kind === "phone" ? texts.missing : this.#hint(question);
+    }
+    const pattern = kind === "email" ? EMAIL : kind === "phone" ? PHONE : /./s;
+    return kind === "checkbox" || pattern.test(String(value)) ? "" : this.#hint(question);
   }
 
   /** What an answer must be. @param {Question} question */

@@ -32,8 +32,8 @@ const ICONS = {
  *   alert?: boolean, words?: HTMLElement[], actions?: HTMLElement[], notes?: HTMLElement[], others?: boolean}} Screen `words`
  *   stand in place of title and body; with `others`, the app's own buttons are shown
  * @typedef {{actions: Actions, design: import("./design.js").Design, sheet?: HTMLElement,
- *   panel?: (state: import("./state.js").Calling, actions: Actions, kit: Kit) => Screen}} Scene `sheet` holds the questions of the
- *   moment
+ *   panel?: (state: import("./state.js").Calling, actions: Actions, kit: Kit) => Screen}} Scene
+ *   `sheet` holds the questions of the moment
  * @typedef {typeof kit} Kit
  */
 
@@ -169,7 +169,8 @@ function screenOf(state, { actions, design, sheet, panel }) {
         icon: ICONS.phone,
         title: TEXTS.title,
         body: TEXTS.body,
-        words: loading ? undefined : [element("h1", {}, TEXTS.title), element("p", {}, TEXTS.body), ...design.blocks.map(blockOf)],
+        words: loading ? undefined
+          : [element("h1", {}, TEXTS.title), element("p", {}, TEXTS.body), ...design.blocks.map(blockOf)],
         actions: [call],
         notes: loading ? [] : [note(TEXTS.microphoneNote)],
         others: !loading,
