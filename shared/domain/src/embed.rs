@@ -4,11 +4,7 @@
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::{
-    app::WidgetKey,
-    field::FieldError,
-    id::AppId,
-};
+use crate::{app::WidgetKey, field::FieldError, id::AppId};
 
 /// Entries of each list at most.
 pub const MAX_ORIGINS: usize = 20;
@@ -33,7 +29,8 @@ impl Embed {
         let mut errors = Vec::new();
         let exact = "must be an exact origin such as https://shop.example.com (or http://localhost:3000 for development): \
                      no path, no wildcard";
-        let framing = "must be an origin such as https://shop.example.com, or https://*.example.com for all hosts below one";
+        let framing =
+            "must be an origin such as https://shop.example.com, or https://*.example.com for all hosts below one";
         let embed = Self {
             allowed_origins: list("allowedOrigins", &self.allowed_origins, exact, origin, &mut errors),
             frame_ancestors: list("frameAncestors", &self.frame_ancestors, framing, ancestor, &mut errors),
@@ -230,7 +227,10 @@ mod tests {
         let (app, key) = (AppId::mint(at, &[0; 10]), WidgetKey::mint(&[7; 20]));
         let Snippets { iframe, loader, link } = Snippets::of("https://call.example.com", app, &key);
         let address = format!("https://call.example.com/widget/{app}?key={key}");
-        assert!(iframe.contains(&format!("src=\"{address}\"")) && iframe.contains("title=\"Click to call\""), "{iframe}");
+        assert!(
+            iframe.contains(&format!("src=\"{address}\"")) && iframe.contains("title=\"Click to call\""),
+            "{iframe}"
+        );
         assert!(loader.contains(&format!("data-app-id=\"{app}\"")) && loader.contains(&format!("data-key=\"{key}\"")));
         assert!(link.contains(&format!("href=\"{address}\"")) && link.contains("rel=\"noopener\""), "{link}");
         assert_eq!(attribute("a&b\"<c>"), "a&amp;b&quot;&lt;c&gt;");

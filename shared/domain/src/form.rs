@@ -149,7 +149,9 @@ impl Field {
 
 /// One @ with something on both sides, no blanks: whether it reaches somebody only a mail can tell.
 pub(crate) fn is_email(text: &str) -> bool {
-    let fits = |part: &str| !part.is_empty() && !part.contains(['@', '<', '>', ',', ';']) && !part.contains(char::is_whitespace);
+    let fits = |part: &str| {
+        !part.is_empty() && !part.contains(['@', '<', '>', ',', ';']) && !part.contains(char::is_whitespace)
+    };
     text.chars().count() <= 254 && text.split_once('@').is_some_and(|(name, host)| fits(name) && fits(host))
 }
 
@@ -263,7 +265,10 @@ mod tests {
         };
         let given = answer(json!({"mail": " ada@example.com ", "phone": "+49 (30) 123-456", "about": "Help"}));
         let given: Vec<_> = given.expect("good").into_iter().map(|answered| answered.value).collect();
-        assert_eq!(given, [json!("Ada"), json!("ada@example.com"), json!("+49 (30) 123-456"), json!("Help"), json!(true)]);
+        assert_eq!(
+            given,
+            [json!("Ada"), json!("ada@example.com"), json!("+49 (30) 123-456"), json!("Help"), json!(true)]
+        );
         assert_eq!(answer(json!({"mail": "", "phone": null})).expect("good").len(), 2, "empty is not given");
         assert!(answer(json!({"name": "é".repeat(500)})).is_ok());
         assert!(answer(json!({"name": "👩‍👩‍👧".repeat(100)})).is_ok(), "five characters each");

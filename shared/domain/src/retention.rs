@@ -38,11 +38,15 @@ impl Retention {
     /// # Errors
     /// Every field that is wrong.
     pub fn check(self) -> Result<Self, Vec<FieldError>> {
-        let fields =
-            [("calls", self.calls, MAX_DAYS), ("surveys", self.surveys, MAX_DAYS), ("deliveries", self.deliveries, MAX_DELIVERY_DAYS)];
+        let fields = [
+            ("calls", self.calls, MAX_DAYS),
+            ("surveys", self.surveys, MAX_DAYS),
+            ("deliveries", self.deliveries, MAX_DELIVERY_DAYS),
+        ];
         let wrong = fields.into_iter().filter(|(_, days, most)| !(1..=*most).contains(days));
-        let errors: Vec<_> =
-            wrong.map(|(field, _, most)| FieldError::invalid(field, format!("must be from 1 to {most} days"))).collect();
+        let errors: Vec<_> = wrong
+            .map(|(field, _, most)| FieldError::invalid(field, format!("must be from 1 to {most} days")))
+            .collect();
         if errors.is_empty() { Ok(self) } else { Err(errors) }
     }
 }

@@ -151,9 +151,10 @@ impl Survey {
         let rating = mean(answers.iter().filter_map(|answer| answer.rating));
         match rating {
             Some(rating) if errors.is_empty() => Ok(Filled { rating, answers, comment }),
-            None if errors.is_empty() => {
-                Err(vec![FieldError { message: "must hold at least one rating".into(), ..FieldError::required("answers") }])
-            }
+            None if errors.is_empty() => Err(vec![FieldError {
+                message: "must hold at least one rating".into(),
+                ..FieldError::required("answers")
+            }]),
             _ => Err(errors),
         }
     }
@@ -243,17 +244,21 @@ mod tests {
 
     #[test]
     fn answers_fit_the_survey() {
-        let questions =
-            json!([rating("q1"), rating("q2"), {"id": "why", "kind": "choice", "label": "Why?", "options": ["a", "b"]}]);
+        let questions = json!([rating("q1"), rating("q2"), {"id": "why", "kind": "choice", "label": "Why?", "options": ["a", "b"]}]);
         let survey = survey(&questions, true).expect("good");
         let fill = |answers: Value, comment: Option<&str>| {
             let given: Vec<Given> = serde_json::from_value(answers).expect("answers");
-            survey.fill(given, comment).map_err(|errors| errors.into_iter().map(|error| error.field).collect::<Vec<_>>())
+            survey
+                .fill(given, comment)
+                .map_err(|errors| errors.into_iter().map(|error| error.field).collect::<Vec<_>>())
         };
         let all = json!([{"questionId": "why", "text": "b"}, {"questionId": "q2", "rating": 4}, {"questionId": "q1", "rating": 5}]);
         let filled = fill(all, Some(" Thanks!\nAda ")).expect("good");
         assert_eq!((filled.rating, filled.comment.as_deref()), (4.5, Some("Thanks!\nAda")));
-        assert_eq!(filled.answers.iter().map(|answer| answer.question_id.as_str()).collect::<Vec<_>>(), ["q1", "q2", "why"]);
+        assert_eq!(
+            filled.answers.iter().map(|answer| answer.question_id.as_str()).collect::<Vec<_>>(),
+            ["q1", "q2", "why"]
+        );
         let one = json!([{"questionId": "q1", "rating": 1}]);
         assert_eq!(fill(one.clone(), Some("  ")).expect("good").comment, None);
         assert!(fill(one.clone(), Some(&"é".repeat(2_000))).is_ok());
@@ -280,9 +285,14 @@ mod tests {
     fn means_have_one_decimal_and_halves_go_up() {
         let of = |ratings: &[u64]| mean(ratings.iter().copied());
         assert_eq!(of(&[]), None);
-        for (ratings, expected) in
-            [(&[5][..], 5.0), (&[1, 2], 1.5), (&[5, 4, 4], 4.3), (&[5, 5, 4], 4.7), (&[1, 1, 1, 2], 1.3), (&[4, 5, 5, 5], 4.8)]
-        {
+        for (ratings, expected) in [
+            (&[5][..], 5.0),
+            (&[1, 2], 1.5),
+            (&[5, 4, 4], 4.3),
+            (&[5, 5, 4], 4.7),
+            (&[1, 1, 1, 2], 1.3),
+            (&[4, 5, 5, 5], 4.8),
+        ] {
             assert_eq!(of(ratings), Some(expected), "{ratings:?}");
         }
     }
