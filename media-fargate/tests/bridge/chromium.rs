@@ -143,7 +143,7 @@ async fn every_codec_is_heard_both_ways_and_keys_keep_their_length() {
 #[ignore = "needs Chromium"]
 async fn a_softphone_and_chromium_hear_each_other() {
     for (browser, trunk) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Pcma), (Codec::Opus, Codec::Opus)] {
-        let softphone = Softphone::start(trunk);
+        let softphone = Softphone::start(trunk).await;
         let server = Server::start(&softphone.uri(), &[browser, trunk]).await;
         let mut chromium = Chromium::start(&server).await;
         let path = chromium.calls(&server, false).await;

@@ -77,8 +77,29 @@ pub struct Softphone {
 }
 
 impl Softphone {
-    /// One that knows this codec.
-    pub fn start(codec: Codec) -> Self {
+    /// One that knows this codec, and listens.
+    pub async fn start(codec: Codec) -> Self {
+        const TRIES: usize = 5;
+        for _ in 0..TRIES {
+            let mut softphone = Self::plugged_in(codec);
+            if softphone.is_ready().await {
+                return softphone;
+            }
+        }
+        panic!("{TRIES} ports were somebody else's");
+    }
+
+    /// Whether it listens; not, when it ended because its port is taken.
+    async fn is_ready(&mut self) -> bool {
+        until("baresip is ready", async || {
+            let log = fs::read_to_string(self.files.join("log")).unwrap_or_default();
+            let ended = self.child.try_wait().expect("a child").is_some();
+            (ended || log.contains("baresip is ready")).then_some(!ended)
+        })
+        .await
+    }
+
+    fn plugged_in(codec: Codec) -> Self {
         let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
         let files = std::env::temp_dir().join(format!("c2c-softphone-{}-{port}", std::process::id()));
         fs::create_dir_all(&files).expect("a directory");
@@ -151,7 +172,7 @@ impl Drop for Softphone {
 #[tokio::test]
 async fn a_softphone_and_a_visitor_hear_each_other() {
     for (browser, trunk) in [(Codec::Pcmu, Codec::Pcmu), (Codec::Opus, Codec::Opus), (Codec::Opus, Codec::Pcma)] {
-        let softphone = Softphone::start(trunk);
+        let softphone = Softphone::start(trunk).await;
         let server = Server::start(&softphone.uri(), &[browser, trunk]).await;
         let visitor = Visitor::new(browser, VISITOR).await;
         let (path, answer) = server.begin(&server.token(), visitor.offer().await).await;
