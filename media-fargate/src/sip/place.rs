@@ -233,7 +233,8 @@ impl Signalling {
                         Event::Early(media)
                     }
                     (180, None) => Event::Ringing,
-                    (_, None) => return None,
+                    // 181 or 182, or 183 without a description: from here on the INVITE can be taken back.
+                    (_, None) => Event::Trying,
                 };
                 self.tell(event).await;
                 None

@@ -178,6 +178,27 @@ async fn a_ringing_call_is_cancelled() {
     assert_eq!(agent.calls(), 0);
 }
 
+/// Whoever waits for a provisional answer before they take a call back learns of each kind.
+#[tokio::test]
+async fn whatever_comes_before_the_answer_says_that_the_call_arrived() {
+    let agent = agent().await;
+    for line in ["181 Call Is Being Forwarded", "182 Queued", "183 Session Progress", "199 Early Dialog Terminated"] {
+        let far = Sipp::play(&[
+            Invite(&[]),
+            Answer(line, "a", "", None),
+            Take("CANCEL"),
+            Reply(OK, "", None),
+            Answer("487 Request Terminated", "a", "", None),
+            Take("ACK"),
+        ]);
+        let mut leg = invite(&agent, trunk(&far.uri())).await;
+        assert!(matches!(leg.recv().await, Some(Event::Trying)), "{line}");
+        leg.hang_up();
+        expect!(&mut leg, Event::Ended);
+        far.played().await;
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_crosses_the_cancel_is_ended() {
     let far = Sipp::play(&[
