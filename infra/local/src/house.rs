@@ -175,7 +175,8 @@ impl House {
             instead.entry(variable.0.to_owned()).or_insert(value);
         }
         let (phone, trunk, place) = trunk(&options).await?;
-        let mut functions = Functions::open(&template, &provisioned, &instead, &place.variables(), private, &aws).await?;
+        let mut functions =
+            Functions::open(&template, &provisioned, &instead, &place.variables(), private, &aws).await?;
 
         let store = Store::open(&aws, provisioned.tables.get("Table").ok_or(StartError::NoTable)?);
         let keeps = directory.as_deref().filter(|_| !options.ephemeral);
