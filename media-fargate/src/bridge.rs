@@ -218,7 +218,7 @@ impl Bridge {
             Event::Resumed => Trunk::Resumed,
             Event::HoldAnswered { held, accepted } => {
                 // Refused, it is as it was before.
-                self.holding = held == accepted;
+                self.hold(held == accepted, now);
                 Trunk::OnHold(self.holding)
             }
             Event::Rejected { status } => Trunk::Rejected(status),
@@ -260,6 +260,16 @@ impl Bridge {
 
     // Audio.
 
+    /// Whoever is on hold hears nothing of the visitor.
+    fn hold(&mut self, on: bool, now: Instant) {
+        self.holding = on;
+        if on {
+            self.up.hold();
+        } else if let Err(unfit) = self.up.resume(now) {
+            tracing::warn!(%unfit, "call.unfit");
+        }
+    }
+
     fn pass_up(&mut self, packet: Packet, now: Instant) {
         if !self.relaying {
             return;
@@ -269,7 +279,6 @@ impl Bridge {
         }
     }
 
-    /// Whoever is on hold hears nothing of the visitor.
     fn send_up(&mut self, packet: &Packet) {
         if let Some(trunk) = self.trunk.as_mut().filter(|_| self.relaying && !self.holding) {
             trunk.send_rtp(packet);
@@ -354,7 +363,7 @@ impl Bridge {
                 }
             }
             Output::Hold(on) => {
-                self.holding = on;
+                self.hold(on, now);
                 if let Some(trunk) = &self.trunk {
                     trunk.hold(on);
                 }

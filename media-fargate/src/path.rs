@@ -17,8 +17,10 @@ pub struct Path {
     sent_at: Option<Instant>,
     packets: u32,
     octets: u32,
-    /// What was negotiated, and what passes packets accordingly; none before there is a description.
+    /// What was negotiated, and what passes packets accordingly; none before there is a description, and while held.
     current: Option<(Format, Format, Box<dyn Transform>)>,
+    /// What was negotiated, while nothing passes.
+    held: Option<(Format, Format)>,
 }
 
 /// The two sides' codecs cannot be made into each other.
@@ -29,7 +31,22 @@ pub struct Unfit;
 impl Path {
     /// Nothing passes yet. `origin` is random.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, sent_at: None, packets: 0, octets: 0, current: None }
+        Self { origin, sent_at: None, packets: 0, octets: 0, current: None, held: None }
+    }
+
+    /// Nothing passes until [`Path::resume`]. To the leg that receives it is silence and no loss: numbers stand still.
+    pub fn hold(&mut self) {
+        if let Some((input, output, _)) = self.current.take() {
+            self.held = Some((input, output));
+        }
+    }
+
+    /// Packets pass again, after as much silence as there was.
+    ///
+    /// # Errors
+    /// As [`Path::negotiated`].
+    pub fn resume(&mut self, now: Instant) -> Result<(), Unfit> {
+        self.held.take().map_or(Ok(()), |(input, output)| self.negotiated(input, output, now))
     }
 
     /// From packets of `input` to packets of `output` from now on.
@@ -44,9 +61,13 @@ impl Path {
             return Ok(());
         }
         self.current = None;
-        self.origin.timestamp = self.timestamp(&output, now);
-        let transform = transform(input, output, self.origin)?;
-        self.current = Some((input, output, transform));
+        let origin = Origin { timestamp: self.timestamp(&output, now), ..self.origin };
+        let transform = transform(input, output, origin)?;
+        if self.held.is_some() {
+            self.held = Some((input, output));
+            return Ok(());
+        }
+        (self.origin, self.current) = (origin, Some((input, output, transform)));
         Ok(())
     }
 
@@ -78,7 +99,8 @@ impl Path {
 
     /// What went on so far; `None`: nothing.
     pub fn total(&self, now: Instant) -> Option<Sent> {
-        let (_, output, _) = self.current.as_ref()?;
+        let current = self.current.as_ref().map(|(_, output, _)| output);
+        let output = current.or(self.held.as_ref().map(|(_, output)| output))?;
         let Self { origin, packets, octets, sent_at, .. } = self;
         let timestamp = self.timestamp(output, now);
         sent_at.map(|_| Sent { ssrc: origin.ssrc, packets: *packets, octets: *octets, timestamp })
@@ -152,6 +174,35 @@ mod tests {
         assert_ne!(first.payload, packet(8, 900).payload, "of the other law");
         path.negotiated(pcma, pcmu, at(100)).expect("a refresh");
         assert_eq!(path.push(packet(8, 901), at(100)).map(|packet| packet.sequence), Some(3));
+    }
+
+    #[test]
+    fn a_hold_is_silence_and_no_loss() {
+        let (pcmu, opus) = (format(Codec::Pcmu, 0), format(Codec::Opus, 111));
+        for input in [pcmu, opus] {
+            let (mut path, start) = (Path::new(ORIGIN), Instant::now());
+            let at = |millis| start + Duration::from_millis(millis);
+            path.negotiated(input, pcmu, start).expect("it fits");
+            let step = |path: &mut Path, number: u16| {
+                let now = at(20 * u64::from(number));
+                let came =
+                    Packet { timestamp: u32::from(number) * input.clock_rate() / 50, ..packet(input.audio, number) };
+                let mut out: Vec<_> = path.push(came, now).into_iter().collect();
+                out.extend(std::iter::from_fn(|| path.pull(now)));
+                out
+            };
+            let before: Vec<_> = (0..50).flat_map(|number| step(&mut path, number)).collect();
+            path.hold();
+            assert_eq!((50..200).flat_map(|number| step(&mut path, number)).count(), 0, "who is held hears nothing");
+            let counted = path.total(at(4_000)).expect("a stream").packets;
+            assert_eq!(counted as usize, before.len(), "what was not sent is not told either");
+            path.resume(at(4_000)).expect("it fits");
+            let after: Vec<_> = (200..250).flat_map(|number| step(&mut path, number)).collect();
+            let (last, first) = (before.last().expect("audio"), after.first().expect("audio"));
+            assert_eq!(first.sequence, last.sequence.wrapping_add(1), "no number is missing");
+            let silence = first.timestamp.wrapping_sub(last.timestamp);
+            assert!((23_000..27_000).contains(&silence), "three seconds went by: {silence}");
+        }
     }
 
     /// What happens on a path: a packet as it was sent, some of its bytes changed and its end cut; keys; a description.

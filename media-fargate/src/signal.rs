@@ -285,8 +285,8 @@ async fn claim(state: &State, session: &Session, token: &str, stored: &Stored, n
 }
 
 /// Releases the session's claim if the call that holds it runs no more, such as one whose server died: its visitor shall
-/// not wait until it must be over. A visitor who calls again has let go of the call before, so a server that cannot be asked
-/// holds the claim no longer either; should its call run after all, it ends by itself for want of a browser.
+/// not wait until it must be over. A visitor who calls again has let go of the call before, so it ends for a server that
+/// cannot be asked as well; should it run after all, it ends by itself for want of a browser, and its row then tells how.
 async fn take_over(state: &State, session: &Session, token: &str, now: Timestamp) -> Result<bool, Problem> {
     let Some(id) = state.store.session_call(session.id).await.map_err(Problem::unavailable)? else { return Ok(true) };
     let held = stored(state, session, id).await?.filter(|_| now.since(id.minted_at()) > SETTLING);
@@ -298,8 +298,8 @@ async fn take_over(state: &State, session: &Session, token: &str, now: Timestamp
     } else {
         match ask_owner(&stored, Method::GET, token, "").await {
             Ok(Answer::Owner(answer)) if answer.status() != StatusCode::NOT_FOUND => return Ok(false),
-            Ok(Answer::Owner(_)) | Err(_) => {}
-            Ok(Answer::Gone) => bury(state, session.clone(), id, now).await?,
+            Ok(Answer::Owner(_)) => {}
+            Ok(Answer::Gone) | Err(_) => bury(state, session.clone(), id, now).await?,
         }
     }
     tracing::warn!(session = %session.id, call = %id, "call.claim_taken");
