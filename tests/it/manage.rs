@@ -234,7 +234,7 @@ async fn profiles_are_reached_by_id_by_routing_key_and_by_default() {
         (json!({"name": null}), "name"),
         (json!({"destination": null}), "destination"),
         (json!({"destination": "https://example.com"}), "destination"),
-        (json!({"hours": {}}), "hours"),
+        (json!({"hours": {"mode": "custom"}}), "hours.timezone"),
     ] {
         assert_eq!(house.manage(Method::PATCH, &one(&sales), Some(body)).await.expect(400).field(), field);
     }
