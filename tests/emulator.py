@@ -2,11 +2,14 @@
 
 moto answers in threads that share its tables without a lock, and a refused transaction puts back the whole table as it
 was before, with it what others wrote meanwhile. One at a time, it keeps its word. A receive that waits for messages
-would hold up everyone else: it is asked again and again without waiting, until there are some or its time is over.
+would hold up everyone else: it is asked again and again without waiting, until there are some, or its time is over, or
+nobody waits any more: messages given to a client that is gone would be out of sight for others.
 """
 
 import io
 import json
+import select
+import socket
 import sys
 import threading
 import time
@@ -27,6 +30,12 @@ def ask(environ, body):
     return head[-1], answer
 
 
+def is_gone(client):
+    """Whether the client closed its connection."""
+    readable, _, _ = select.select([client], [], [], 0)
+    return bool(readable) and client.recv(1, socket.MSG_PEEK) == b""
+
+
 def application(environ, start_response):
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     until = time.monotonic()
@@ -39,6 +48,8 @@ def application(environ, start_response):
     start, answer = ask(environ, body)
     while time.monotonic() < until and start[0].startswith("200") and not json.loads(answer).get("Messages"):
         time.sleep(0.02)
+        if is_gone(environ["werkzeug.socket"]):
+            break
         start, answer = ask(environ, body)
     start_response(*start)
     return [answer]
