@@ -23,6 +23,7 @@ macro_rules! texts {
         impl ToSchema for $name {}
     )*};
 }
+pub(super) use texts;
 
 macro_rules! id {
     ($prefix:literal) => {

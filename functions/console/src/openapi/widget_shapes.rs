@@ -9,24 +9,7 @@ use utoipa::{
     },
 };
 
-use super::shapes::{CallId, SessionId, Timestamp};
-
-macro_rules! texts {
-    ($($(#[doc = $about:literal])* $name:ident: $pattern:expr, $example:expr;)*) => {$(
-        $(#[doc = $about])*
-        pub(super) struct $name;
-
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                let about = concat!($($about),*).trim();
-                let text = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
-                text.pattern(Some($pattern)).examples([$example]).into()
-            }
-        }
-
-        impl ToSchema for $name {}
-    )*};
-}
+use super::shapes::{CallId, SessionId, Timestamp, texts};
 
 texts! {
     /// A colour.
