@@ -50,7 +50,7 @@ use store::{Aws, Events, Limiter, Queue, Store, Vault, Verifier};
 
 use crate::{browser::WebRtc, calls::Calls, forward::Owner, metrics::Metrics, sip::Agent};
 
-/// Calls that a server of two processors carries, with much to spare (media.md: 200 take half a core).
+/// Calls that a server of two processors carries: audio that passes through takes 1.1 of them (README, "What a call takes").
 const CAPACITY: usize = 250;
 /// Until running calls are ended when the server stops: below the 120 s that ECS waits at most.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(90);
