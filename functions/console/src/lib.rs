@@ -174,6 +174,6 @@ fn routes() -> Routes {
         .route("/", get(pages::home))
         .route("/apps/{app}", get(pages::app))
         .route("/console.css", get(pages::style))
-        .route("/sign-in", get(pages::sign_in).post(pages::enter_token))
-        .route("/sign-out", post(pages::sign_out))
+        .route("/sign-in", get(pages::sign_in::show).post(pages::sign_in::enter_token))
+        .route("/sign-out", post(pages::sign_in::sign_out))
 }

@@ -1,10 +1,9 @@
 //! The console's pages: rendered here, without scripts. Post, redirect, get.
 
-use std::{net::IpAddr, time::Duration};
+pub(crate) mod sign_in;
 
 use axum::{
-    Form,
-    extract::{FromRequestParts, Query, State as Extract, rejection::QueryRejection},
+    extract::{FromRequestParts, State as Extract},
     response::{IntoResponse, Redirect, Response},
 };
 use domain::{
@@ -15,25 +14,15 @@ use domain::{
     time::Timestamp,
 };
 use edge::{
-    chance,
-    extract::{ClientIp, Now, Path},
+    extract::{Now, Path},
     problem::{Kind, Problem},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderName, StatusCode, header, request::Parts};
 use maud::{DOCTYPE, Markup, html};
-use serde::Deserialize;
-use store::{audit::Log, delivery_log::Filter, operators::OperatorToken};
+use store::delivery_log::Filter;
 
-use crate::{
-    State,
-    access::{self, Note, SIGN_IN, SIGN_OUT},
-    operator::{self, COOKIE, Operator},
-};
+use crate::{State, access, operator::Operator};
 
-/// A console session ends after a working day.
-const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
-/// What one signs in to, in the audit log.
-const PAGES: &str = "console";
 /// Deliveries shown on an app's page.
 const LATEST: u8 = 25;
 const STYLE: &str = include_str!("console.css");
@@ -241,128 +230,4 @@ fn log(deliveries: &[Delivery], now: Timestamp) -> Markup {
             }
         }
     }
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Code {
-    code: Option<String>,
-}
-
-/// `GET /sign-in`: a form for a token; with a one-time code, straight in.
-pub(crate) async fn sign_in(
-    Extract(state): Extract<State>,
-    Now(now): Now,
-    ClientIp(ip): ClientIp,
-    asked: Result<Query<Code>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let code = asked.ok().and_then(|Query(asked)| asked.code);
-    let Some(code) = code else { return Ok(form(StatusCode::OK, None)) };
-    let redeemed = state.store.redeem_sign_in(&operator::hash(&code), now).await.map_err(Problem::unavailable)?;
-    match redeemed {
-        Some(found) => begin(&state, found, ip, now).await,
-        None => Ok(form(StatusCode::UNAUTHORIZED, Some("This link was used already, or is too old."))),
-    }
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Entered {
-    token: String,
-}
-
-/// `POST /sign-in`: a token was typed.
-pub(crate) async fn enter_token(
-    Extract(state): Extract<State>,
-    Now(now): Now,
-    ClientIp(ip): ClientIp,
-    SameOrigin: SameOrigin,
-    entered: Result<Form<Entered>, axum::extract::rejection::FormRejection>,
-) -> Result<Response, Problem> {
-    let Ok(Form(entered)) = entered else { return Ok(form(StatusCode::BAD_REQUEST, Some("Please enter a token."))) };
-    match operator::find(&state, entered.token.trim(), now).await? {
-        Some(found) => {
-            let begun_with = found.begun_with.clone().unwrap_or_else(|| operator::hash(entered.token.trim()));
-            begin(&state, OperatorToken { begun_with: Some(begun_with), ..found }, ip, now).await
-        }
-        None => Ok(form(StatusCode::UNAUTHORIZED, Some("This token is unknown or has ended."))),
-    }
-}
-
-/// Lets a form pass that one of our own pages sent.
-pub(crate) struct SameOrigin;
-
-impl FromRequestParts<State> for SameOrigin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        if operator::is_same_origin(parts, &state.place.console_origin) {
-            Ok(Self)
-        } else {
-            Err(Problem::new(Kind::Forbidden, "This form works from the console's own pages only."))
-        }
-    }
-}
-
-/// The cookie's token, when there is one.
-pub(crate) struct Session(Option<String>);
-
-impl FromRequestParts<State> for Session {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Self::Rejection> {
-        Ok(Self(operator::cookie(parts)))
-    }
-}
-
-/// `POST /sign-out`.
-pub(crate) async fn sign_out(
-    Extract(state): Extract<State>,
-    Now(now): Now,
-    ClientIp(ip): ClientIp,
-    SameOrigin: SameOrigin,
-    Session(session): Session,
-) -> Result<Response, Problem> {
-    let hash = session.map(|token| operator::hash(&token)).unwrap_or_default();
-    if let Some(holder) = state.store.operator(&hash, now).await.map_err(Problem::unavailable)? {
-        let note = Note::new(Log::Deployment, &holder.name, SIGN_OUT, ip, now).about(PAGES);
-        state.store.end_session(&hash, &note.granted()).await.map_err(Problem::unavailable)?;
-        note.done();
-    }
-    Ok(set_cookie("", Duration::ZERO, "/sign-in"))
-}
-
-/// Begins a console session for who showed a token or a code.
-async fn begin(state: &State, found: OperatorToken, ip: IpAddr, now: Timestamp) -> Result<Response, Problem> {
-    let token = format!("cs_{}", chance::hex::<32>());
-    let end = now.plus(SESSION_LIFE).as_seconds();
-    let session =
-        OperatorToken { created_at: now, expires_at: Some(found.expires_at.unwrap_or(end).min(end)), ..found };
-    let note = Note::new(Log::Deployment, &session.name, SIGN_IN, ip, now).about(PAGES);
-    let begun = state.store.begin_session(&operator::hash(&token), &session, &note.granted()).await;
-    begun.map_err(Problem::unavailable)?;
-    note.done();
-    Ok(set_cookie(&token, SESSION_LIFE, "/"))
-}
-
-fn set_cookie(token: &str, life: Duration, then: &str) -> Response {
-    let cookie = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", life.as_secs());
-    let mut response = Redirect::to(then).into_response();
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    response
-}
-
-fn form(status: StatusCode, error: Option<&str>) -> Response {
-    let content = html! {
-        section.narrow {
-            h1 { "Sign in" }
-            @if let Some(error) = error { p role="alert" class="alert" { (error) } }
-            form method="post" action="/sign-in" {
-                label for="token" { "Operator token" }
-                input #token name="token" type="password" autocomplete="current-password" required autofocus maxlength="256";
-                button type="submit" { "Sign in" }
-            }
-        }
-    };
-    page(status, "Sign in", None, content)
 }
