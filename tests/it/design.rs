@@ -96,7 +96,15 @@ pub async fn called(house: &Running, app: &MadeApp, session: &Answer, over: bool
     let now = now(house).await;
     let app: AppId = app.id.parse().expect("an id");
     let id: SessionId = session.text("sessionId").parse().expect("an id");
-    let session = Session { id, app, profile: None, routing_key: None, context: Default::default(), preview: false };
+    let session = Session {
+        id,
+        app,
+        profile: None,
+        routing_key: None,
+        context: Default::default(),
+        preview: false,
+        draft: false,
+    };
     let call = CallId::mint(now, &number);
     let profile = DestinationId::mint(now, &number);
     let mut stored = Stored { call: Call::start(call, &session, profile, now), owner: "server".into() };
@@ -167,6 +175,49 @@ async fn a_design_is_drafted_published_and_brought_back() {
         assert_eq!(house.manage(Method::GET, &path, None).await.status, 404, "{absent}");
     }
     assert_eq!(widget(&house, &app).await["version"], 3);
+}
+
+#[tokio::test]
+async fn a_draft_is_seen_by_who_holds_a_key_of_its_app() {
+    let house = Running::start().await;
+    let (app, other) = (house.app().await, house.app().await);
+    put(&house, &app, "design", json!({"texts": {"title": "Soon"}})).await.expect(200);
+    put(&house, &app, "form", form()).await.expect(200);
+    let made = post(&house, &app, "design/preview").await.expect(201);
+    let lives = made.text("expiresAt").parse::<Timestamp>().expect("a time").since(now(&house).await);
+    assert!((3_590..=3_600).contains(&lives.as_secs()), "{lives:?}");
+    let (address, key) = made.body["data"]["url"].as_str().and_then(|url| url.split_once("&preview=")).expect("a key");
+    assert_eq!(address, format!("{}/widget/{}?key={}", house.local().origin, app.id, app.key));
+
+    let session = house.session(&app, json!({"preview": key})).await.expect(201);
+    let seen = &session.body["data"]["widget"];
+    assert_eq!((&seen["version"], &seen["texts"]["title"]), (&json!(0), &json!("Soon")));
+    assert_eq!(seen["form"], get(&house, &app, "form").await);
+    // What its visitor writes is held to the draft; a session that only says that it is a preview has what is published.
+    let values = json!({"name": "Ada", "terms": true});
+    fill(&house, &session.text("sessionToken"), &values).await.expect(204);
+    let marked = house.session(&app, json!({"preview": true})).await.expect(201);
+    assert_eq!(
+        (&marked.body["data"]["widget"]["texts"], &marked.body["data"]["widget"]["form"]),
+        (&json!({}), &Value::Null)
+    );
+    assert_eq!(fill(&house, &marked.text("sessionToken"), &values).await.expect(400).field(), "values.name");
+
+    // It is the draft as it is now, and two may look at once.
+    post(&house, &app, "design/preview").await.expect(201);
+    put(&house, &app, "design", json!({"texts": {"title": "Sooner"}})).await.expect(200);
+    let later = house.session(&app, json!({"preview": key})).await.expect(201);
+    assert_eq!(later.body["data"]["widget"]["texts"]["title"], "Sooner");
+    for (app, key) in [(&other, key), (&app, &key[..key.len() - 1]), (&app, ""), (&app, "true"), (&app, "prv_")] {
+        let refused = house.session(app, json!({"preview": key})).await.expect(410);
+        assert_eq!(refused.kind(), "gone", "{key}");
+        assert_eq!(refused.body["error"]["message"], "This preview has expired. Open it again from the console.");
+    }
+    // A key takes the place of no other proof.
+    assert_eq!(house.session(&app, json!({"preview": key, "widgetKey": "wrong"})).await.status, 401);
+    let log = get(&house, &app, "audit").await;
+    assert!(log.as_array().expect("a list").iter().any(|row| row["action"] == "design.preview"), "{log}");
+    assert!(!log.to_string().contains(key));
 }
 
 #[tokio::test(flavor = "multi_thread")]

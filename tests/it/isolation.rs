@@ -248,6 +248,7 @@ async fn every_change_is_written_down_and_so_is_every_try_that_a_role_does_not_a
         (Method::PUT, at("/custom-code"), Some(json!({"headHtml": "<p>"})), 200),
         (Method::PUT, at("/retention"), Some(json!({"calls": 7})), 200),
         (Method::POST, at("/design/publish"), None, 201),
+        (Method::POST, at("/design/preview"), None, 201),
         (Method::POST, at("/design/versions/1/restore"), None, 201),
         (Method::DELETE, at(&format!("/calls/{call}")), None, 204),
         (Method::PATCH, at(&format!("/profiles/{profile}")), Some(json!({"default": true})), 200),

@@ -54,7 +54,9 @@ async fn who_gets_none_is_told_why() {
         (&app, json!({"routingKey": 7}), 400, "validation_error"),
         (&app, json!({"context": []}), 400, "validation_error"),
         (&app, json!({"context": {"page": 7}}), 400, "validation_error"),
-        (&app, json!({"preview": "yes"}), 400, "validation_error"),
+        (&app, json!({"preview": 1}), 400, "validation_error"),
+        (&app, json!({"preview": null}), 400, "validation_error"),
+        (&app, json!({"preview": "yes"}), 410, "gone"),
         (&app, json!({"widgetkey": "typo"}), 400, "validation_error"),
     ] {
         let refused = house.session(app, more.clone()).await.expect(status);
@@ -105,6 +107,7 @@ pub async fn expired(house: &Running, app: &MadeApp) -> String {
         routing_key: None,
         context: Default::default(),
         preview: false,
+        draft: false,
     };
     let ago = |seconds: i64| Timestamp::from_millis(ends - 900_000 - seconds * 1_000);
     signed(house, &session, ago(960), ago(61)).await
@@ -124,6 +127,7 @@ async fn forged_and_expired_tokens_are_refused_everywhere() {
         routing_key: None,
         context: Default::default(),
         preview: false,
+        draft: false,
     };
     let past = |seconds: i64| Timestamp::from_millis(now.as_millis() - seconds * 1000);
     let expired = signed(&house, &session, past(960), past(61)).await;

@@ -62,6 +62,7 @@ actions! {
     ResendDelivery: Editor, "delivery.resend";
     PutDesign: Editor, "design.put";
     PublishDesign: Editor, "design.publish";
+    PreviewDesign: Editor, "design.preview";
     RestoreDesign: Editor, "design.restore";
     PutForm: Editor, "form.put";
     PutSurvey: Editor, "survey.put";

@@ -4,10 +4,15 @@
 use axum::{extract::State as Extract, response::Response};
 use domain::{
     app::App,
-    design::{Content, Look, Published},
+    design::{
+        Content, Look, Published,
+        preview::{LIFE, PreviewKey},
+    },
+    embed::address,
     time::Timestamp,
 };
 use edge::{
+    chance,
     extract::{Json, Now, Path},
     problem::Problem,
     reply,
@@ -18,7 +23,7 @@ use store::designs::{Part, Restored, Version};
 
 use crate::{
     State,
-    access::{Change, Note, PublishDesign, PutDesign, RestoreDesign, Seen, raced},
+    access::{Change, Note, PreviewDesign, PublishDesign, PutDesign, RestoreDesign, Seen, raced},
     list::Asked,
 };
 
@@ -115,6 +120,28 @@ pub(crate) async fn publish(
     let made = state.store.publish(app.id, &note.granted()).await.map_err(Problem::unavailable)?.ok_or_else(raced)?;
     note.done();
     Ok(show(StatusCode::CREATED, note.now, &made))
+}
+
+/// Where a draft is to be seen, and for how long.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Preview {
+    url: String,
+    expires_at: Timestamp,
+}
+
+/// `POST …/design/preview`: for an hour, who has the address sees the draft as it is when the widget is loaded.
+pub(crate) async fn preview(
+    Extract(state): Extract<State>,
+    Change { app, note, .. }: Change<PreviewDesign>,
+) -> Result<Response, Problem> {
+    let (key, expires_at) = (PreviewKey::mint(&chance::bytes()), note.now.plus(LIFE));
+    if !state.store.open_preview(app.id, &key, expires_at, &note.granted()).await.map_err(Problem::unavailable)? {
+        return Err(raced());
+    }
+    note.done();
+    let url = format!("{}&preview={}", address(&state.place.widget_origin, app.id, &app.widget_key), key.as_str());
+    Ok(reply::data(StatusCode::CREATED, note.now, Preview { url, expires_at }))
 }
 
 pub(crate) async fn versions(

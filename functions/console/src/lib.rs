@@ -151,6 +151,7 @@ fn routes() -> Routes {
         .route("/surveys", get(survey::list))
         .route("/design", get(design::read).put(design::put))
         .route("/design/publish", post(design::publish))
+        .route("/design/preview", post(design::preview))
         .route("/design/versions", get(design::versions))
         .route("/design/versions/{version}", get(design::version))
         .route("/design/versions/{version}/restore", post(design::restore))

@@ -9,7 +9,8 @@ use domain::{
     app::App,
     design::Content,
     event::Event,
-    id::{AppId, CallId, EventId},
+    id::{CallId, EventId},
+    session::Session,
     survey::Given,
 };
 use edge::{
@@ -24,12 +25,18 @@ use store::surveys::{Kept, Stored};
 
 use crate::State;
 
-/// What the app asks now, and how long it keeps the answers.
-async fn asked(state: &State, app: AppId) -> Result<(App, Content), Problem> {
-    let (found, published) = tokio::join!(state.store.app(app), state.store.published(app));
+/// What the app asks the session's visitor now, and how long it keeps the answers.
+async fn asked(state: &State, session: &Session) -> Result<(App, Content), Problem> {
+    let content = async {
+        // A token says that it is about the draft only where somebody held a key of it.
+        if session.draft {
+            return Ok(state.store.draft(session.app).await?.content);
+        }
+        Ok(state.store.published(session.app).await?.map(|known| known.content).unwrap_or_default())
+    };
+    let (found, content) = tokio::join!(state.store.app(session.app), content);
     let found = found.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
-    let published = published.map_err(Problem::unavailable)?;
-    Ok((found, published.map(|known| known.content).unwrap_or_default()))
+    Ok((found, content.map_err(|error: store::Error| Problem::unavailable(error))?))
 }
 
 /// `PUT /v1/form`.
@@ -49,7 +56,7 @@ pub(crate) async fn form(
     let visitor = state.visitor(ip, bearer, now).await?;
     let session = visitor.session();
     let Json(Form { values }) = body?;
-    let (app, content) = asked(&state, session.app).await?;
+    let (app, content) = asked(&state, session).await?;
     let values = content.form.answer(&values).map_err(Problem::fields)?;
     let fields = values.len();
     if fields > 0 {
@@ -95,7 +102,7 @@ pub(crate) async fn survey(
     // An id that cannot be one, and another session's call, are as unknown as one that is not there.
     let missing = || Problem::not_found("call");
     let call_id: CallId = call_id.parse().map_err(|_| missing())?;
-    let (asked, call) = tokio::join!(asked(&state, session.app), state.store.call(session.app, call_id));
+    let (asked, call) = tokio::join!(asked(&state, session), state.store.call(session.app, call_id));
     let (app, content) = asked?;
     call.map_err(Problem::unavailable)?.filter(|known| known.call.session_id == session.id).ok_or_else(missing)?;
     if content.survey.questions.is_empty() {

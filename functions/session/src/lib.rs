@@ -1,6 +1,7 @@
 //! Session tokens for visitors: whether an embed may have one, and what it says (contract section 3).
 
 use std::{
+    fmt,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use axum::{
 };
 use domain::{
     context::Context,
-    design::Published,
+    design::{Content, Published, preview::PreviewKey},
     hours::{self, Closed, Opening},
     id::{AppId, DestinationId, SessionId},
     limit::{Scope, shorten},
@@ -31,7 +32,7 @@ use edge::{
     reply,
 };
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
 use store::{Aws, Limiter, Store, Vault, Verifier};
 
 /// A process that lives long looks this often whether its key is due for rotation.
@@ -122,7 +123,40 @@ struct Asked {
     #[serde(default)]
     context: Option<Context>,
     #[serde(default)]
-    preview: bool,
+    preview: Preview,
+}
+
+/// What `preview` asks for: `true` marks the session's events as those of a preview, a preview's key shows the draft too.
+#[derive(Default)]
+enum Preview {
+    #[default]
+    No,
+    Published,
+    Draft(String),
+}
+
+impl<'de> Deserialize<'de> for Preview {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlagOrKey;
+
+        impl Visitor<'_> for FlagOrKey {
+            type Value = Preview;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or the key of a preview")
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Preview, E> {
+                Ok(if flag { Preview::Published } else { Preview::No })
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Preview, E> {
+                Ok(Preview::Draft(key.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(FlagOrKey)
+    }
 }
 
 #[derive(Serialize)]
@@ -187,10 +221,10 @@ async fn create(
     let app: AppId = asked.app_id.parse().map_err(|_| Problem::app_not_found())?;
     let routing_key = asked.routing_key.as_deref().map(parse_routing_key).transpose();
     let route = route(&state, app, asked.profile_id.as_deref(), routing_key.as_ref().ok().and_then(Option::as_deref));
-    let (found, provider, published, hours, route) = tokio::join!(
+    let (found, provider, design, hours, route) = tokio::join!(
         state.store.app(app),
         state.store.provider(app),
-        state.store.published(app),
+        design(&state, app, &asked.preview, now),
         state.store.hours(app),
         route
     );
@@ -202,6 +236,7 @@ async fn create(
     admitted.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let routing_key = routing_key.map_err(Problem::field)?;
     let profile = profile?;
+    let (version, content) = design?;
     if !provider.map_err(Problem::unavailable)?.is_some_and(|provider| provider.active) {
         return Err(Problem::new(
             Kind::ProviderInactive,
@@ -219,14 +254,12 @@ async fn create(
         profile: profile.map(|profile| profile.id),
         routing_key,
         context: asked.context.unwrap_or_default(),
-        preview: asked.preview,
+        preview: !matches!(asked.preview, Preview::No),
+        draft: matches!(asked.preview, Preview::Draft(_)),
     };
     let token = token(&state, &session, now).await?;
     let (open, preview) = (closed.is_none(), session.preview);
     tracing::info!(app = %app, session = %session.id, open, preview, client = shorten(ip), "session.created");
-    // Version 0, the defaults, until one is published.
-    let published = published.map_err(Problem::unavailable)?;
-    let (version, content) = published.map(|known| (known.version, known.content)).unwrap_or_default();
     let widget = Widget {
         design: Published::new(version, &content),
         custom_code: found.custom_code,
@@ -235,6 +268,18 @@ async fn create(
     };
     let given = Given { token, open, closed, destination_id: session.profile, media: state.media(now), widget };
     Ok(reply::data(StatusCode::CREATED, now, given))
+}
+
+/// The design that a widget is to show, and its version: 0, the defaults, until one is published, and of a draft.
+async fn design(state: &State, app: AppId, preview: &Preview, now: Timestamp) -> Result<(u32, Content), Problem> {
+    let Preview::Draft(key) = preview else {
+        let published = state.store.published(app).await.map_err(Problem::unavailable)?;
+        return Ok(published.map(|known| (known.version, known.content)).unwrap_or_default());
+    };
+    let ended = || Problem::new(Kind::Gone, "This preview has expired. Open it again from the console.");
+    let key = PreviewKey::parse(key).ok_or_else(ended)?;
+    let draft = state.store.preview(app, &key, now).await.map_err(Problem::unavailable)?;
+    Ok((0, draft.ok_or_else(ended)?))
 }
 
 /// Whom an embed asks for, and whether it names them itself.

@@ -141,6 +141,7 @@ impl Server {
             routing_key: None,
             context: Context::default(),
             preview: false,
+            draft: false,
         };
         let token = self.key.sign(&session, now, session.token_expiry(now).ok_or("no token")?);
         let request = self.client.post(format!("{}/v1/calls", self.origin)).bearer_auth(token);

@@ -105,6 +105,7 @@ impl Field {
             routing_key: None,
             context: Context::default(),
             preview: false,
+            draft: false,
         };
         let id = CallId::mint(now, &[number; 10]);
         let call = Call::start(id, &session, DestinationId::mint(now, &[9; 10]), now);

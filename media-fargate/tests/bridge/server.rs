@@ -91,6 +91,7 @@ impl Server {
             routing_key: None,
             context: Context::default(),
             preview: false,
+            draft: false,
         };
         self.key.sign(&session, now, session.token_expiry(now).expect("a young session"))
     }

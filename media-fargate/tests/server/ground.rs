@@ -163,6 +163,7 @@ impl Ground {
             routing_key: None,
             context: Context::default(),
             preview: false,
+            draft: false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! How a widget looks and what it says: what an operator sets, checked (contract section 6, `…/design` and `…/buttons`).
 
+pub mod preview;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};

@@ -99,6 +99,11 @@ fn ancestor(text: &str) -> Option<String> {
     fits.then(|| format!("https://*.{host}"))
 }
 
+/// The address of an app's widget.
+pub fn address(widget_origin: &str, app: AppId, key: &WidgetKey) -> String {
+    format!("{widget_origin}/widget/{app}?key={key}")
+}
+
 /// What a customer pastes, in the three ways that there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snippets {
@@ -113,10 +118,9 @@ pub struct Snippets {
 impl Snippets {
     /// Of one app's widget.
     pub fn of(widget_origin: &str, app: AppId, key: &WidgetKey) -> Self {
-        let app = app.to_string();
-        let widget = attribute(&format!("{widget_origin}/widget/{app}?key={key}"));
+        let widget = attribute(&address(widget_origin, app, key));
         let loader = attribute(&format!("{widget_origin}/embed.js"));
-        let (app, key) = (attribute(&app), attribute(&key.to_string()));
+        let (app, key) = (attribute(&app.to_string()), attribute(&key.to_string()));
         Self {
             iframe: format!(
                 "<iframe src=\"{widget}\" title=\"Click to call\" width=\"380\" height=\"600\"\n  \

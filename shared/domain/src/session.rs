@@ -37,6 +37,9 @@ pub struct Session {
     /// Whether it is a preview in the console: its events are never forwarded.
     #[serde(rename = "prv", default)]
     pub preview: bool,
+    /// Whether that preview shows the draft: then what its visitor writes is held to the draft's questions.
+    #[serde(rename = "drf", default, skip_serializing_if = "std::ops::Not::not")]
+    pub draft: bool,
 }
 
 impl Session {
@@ -80,6 +83,7 @@ mod tests {
             routing_key: None,
             context: Context::default(),
             preview: false,
+            draft: false,
         };
         assert_eq!(session.token_expiry(start), Some(start.plus(TOKEN_LIFE)));
         let late = start.plus(LIFE - Duration::from_secs(60));

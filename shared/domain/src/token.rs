@@ -198,6 +198,7 @@ mod tests {
             routing_key: Some("sales".into()),
             context: Context::sanitise([("page", "pricing")]).0,
             preview: true,
+            draft: true,
         }
     }
 

@@ -15,7 +15,8 @@
 //! | secret | `APP#{app}` | `SECRET#{integration}#{name}` | dispatch (query by prefix), console |
 //! | values shown in an hour | `APP#{app}` | `REVEALS#{integration}#{hour}` | console |
 //! | signing keys | `APP#{app}` | `SIGNING#{integration}` | dispatch, console |
-//! | draft of a design | `APP#{app}` | `DRAFT` | console |
+//! | draft of a design | `APP#{app}` | `DRAFT` | console; session and ingest for previews |
+//! | preview of a draft | `APP#{app}` | `PREVIEW#{sha-256 of the key}` | session, console |
 //! | published design | `APP#{app}` | `PUBLISHED` | session, ingest, console |
 //! | version of a design | `APP#{app}` | `DESIGN#{number}` | console (query by prefix, newest first) |
 //! | custom code | `APP#{app}` | `CODE` | widget, console |
@@ -144,6 +145,10 @@ impl Key {
 
     pub(crate) fn draft(app: AppId) -> Self {
         Self::new(app_partition(app), "DRAFT")
+    }
+
+    pub(crate) fn preview(app: AppId, key_hash: &str) -> Self {
+        Self::new(app_partition(app), format!("PREVIEW#{key_hash}"))
     }
 
     pub(crate) fn published(app: AppId) -> Self {

@@ -21,6 +21,7 @@ pub mod integrations;
 mod key;
 pub mod limits;
 pub mod operators;
+pub mod previews;
 pub mod profiles;
 pub mod provider_health;
 pub mod providers;

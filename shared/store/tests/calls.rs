@@ -46,6 +46,7 @@ fn call(number: u8, session: u8, now: Timestamp) -> Stored {
         routing_key: Some("sales".into()),
         context: Context::default(),
         preview: false,
+        draft: false,
     };
     let profile = DestinationId::mint(at(0), &[9; 10]);
     let call = Call::start(CallId::mint(now, &[number; 10]), &session, profile, now);

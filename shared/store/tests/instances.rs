@@ -138,6 +138,7 @@ async fn a_burst_of_first_starts_signs_with_keys_that_every_verifier_knows() {
         routing_key: None,
         context: Context::default(),
         preview: false,
+        draft: false,
     };
     for key in &keys {
         let token = key.sign(&session, at(3), at(903));

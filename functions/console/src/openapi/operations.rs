@@ -239,6 +239,13 @@ fn design() -> Vec<Operation> {
             .notes("With its form, survey and buttons, for sessions that begin from now on. The newest 50 versions are kept.")
             .creates::<widget::DesignVersion>()
             .may_conflict(),
+        post("/apps/{appId}/design/preview", "previewDesign", Editor, "Look at the draft in the widget")
+            .notes(
+                "Who has the address sees the draft as it is when the widget is loaded. Its calls are real; its events go to \
+                 no integration. After an hour it shows that the preview has expired.",
+            )
+            .creates::<widget::DesignPreview>()
+            .may_conflict(),
         get("/apps/{appId}/design/versions", "listDesignVersions", Viewer, "List what was published, newest first")
             .lists::<widget::DesignSummary>(),
         get("/apps/{appId}/design/versions/{version}", "readDesignVersion", Viewer, "Read what was published")

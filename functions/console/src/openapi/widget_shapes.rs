@@ -150,6 +150,14 @@ pub(super) struct Design {
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
+pub(super) struct DesignPreview {
+    /// The widget's address with the preview's key.
+    url: String,
+    expires_at: Timestamp,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(super) struct DesignSummary {
     #[schema(minimum = 1)]
     version: u32,
