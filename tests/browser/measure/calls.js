@@ -1,39 +1,12 @@
 // How long a visitor waits: calls in a real browser with a made-up microphone, one after the other, through the house as it
 // ships, to its telephone, which rings for 20 ms and answers. Each visitor is new: nothing of the widget is in its cache.
-// `npm run measure` makes 50; `-- 10` makes 10. A house that runs already is used when C2C_LOCAL_JSON names it; it must
-// grant an address as many calls a minute.
+// `npm run measure` makes 50; `-- 10` makes 10.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { start } from "./house.js";
 
 const calls = Number(process.argv[2] ?? 50);
 assert.ok(calls > 0, "how many calls must be a number");
-
-/** Starts a house, whose state is in a directory of its own; gives what stops it. */
-async function start() {
-  const directory = await mkdtemp(join(tmpdir(), "click-to-call-"));
-  const unlimited = ["CALLS_IP", "CALLS_APP", "SESSION_IP", "WIDGET_IP", "EVENTS_IP"].map((name) => [`C2C_LIMIT_${name}`, "100000"]);
-  const house = spawn("cargo", ["run", "--quiet", "--release", "--", "--ephemeral", "--port", "0", "--state", directory], {
-    cwd: new URL("../../..", import.meta.url),
-    env: { ...process.env, ...Object.fromEntries(unlimited), RUST_LOG: "warn" },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const ready = async () => {
-    for await (const line of createInterface({ input: house.stdout })) if (line.startsWith("ready ")) return true;
-    return false;
-  };
-  assert.ok(await ready(), "the house starts");
-  process.env.C2C_LOCAL_JSON = join(directory, "local.json");
-  return async () => {
-    if (house.exitCode === null && house.kill("SIGINT")) await once(house, "exit");
-    await rm(directory, { recursive: true, force: true });
-  };
-}
 
 /** Notes in the page when the button is pressed and when the widget says that the call stands. */
 function watch() {
@@ -52,7 +25,7 @@ function spread(times) {
   return `p50 ${within(0.5)} ms, p99 ${within(0.99)} ms, longest ${within(1)} ms`;
 }
 
-const stop = process.env.C2C_LOCAL_JSON ? async () => {} : await start();
+const stop = await start();
 try {
   const { house, launch, widgetAddress } = await import("../e2e/house.js");
   const browser = await launch();
