@@ -1,6 +1,9 @@
 """What linters miss of template.yaml and the stacks under infra/: who may do what, on which rows, and whether names that
 stand in two places are the same. Prints the matrix of rights; any right that EXPECTED does not list is an error, and any
-that it lists and nobody has. `python tests/template.py`, with PyYAML and moto."""
+that it lists and nobody has. `python tests/template.py`, with PyYAML and moto.
+
+`python tests/template.py FILE` compares the rights with what functions asked for while tests ran that kept it there (with
+`C2C_USES=FILE`): no use without a right, and no right without a use, but for those of UNUSED, which have reasons."""
 
 import copy
 import re
@@ -40,9 +43,11 @@ EXPECTED = {
     | rows([READ, QUERY, CHANGE, REMOVE], "DELIVERY#*") | rows([READ, QUERY, REMOVE], "CALLS#*", "FORM#*", "SURVEYS#*")
     | rows([ADD, QUERY], "AUDIT#*")
     | rows([READ, QUERY, ADD, CHANGE, REMOVE], "OPERATOR#*", "SIGNIN#*", "OPERATORS", "OPERATORS#ADMINS")
+    | rows([CHANGE], "LIMIT#sign-in#ip#*")
     | rows([WRAP, UNWRAP], "purpose integration-secret") | rows([WRAP], "purpose provider"),
     "Media": TABLE | QUEUE | rows([READ, QUERY, CHANGE], "APP#*") | rows([READ, ADD, REMOVE], "CALLS#*")
     | rows([READ, ADD, REMOVE], "SESSION#*") | rows([CHANGE], "LIMIT#*") | rows([QUERY], "TOKENKEY", "PROVIDERS")
+    | rows([QUERY, ADD, REMOVE], "SERVERS", "SERVER#*")
     | rows([UNWRAP], "purpose provider") | rows(["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"], "own cluster"),
     # The pipe that tells of paused integrations and lost providers.
     "Notice": TABLE | rows([WRAP, UNWRAP], "data key, for sns") | rows(["sns:Publish"], "Notices")
@@ -51,6 +56,12 @@ EXPECTED = {
     "Starter": LOG | {("ecr:GetAuthorizationToken", "*")}
     | rows(["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], "Repository"),
 }
+# Rights that no test's function uses itself, and why they are given all the same.
+UNUSED = {
+    ("Dispatch", "sqs:GetQueueAttributes", "DeliveryQueue"): "Lambda asks how many messages wait before it polls",
+}
+# What a use can be: the rest is used by AWS itself in the name of a role, to write logs and to open what lies encrypted.
+OBSERVED = re.compile(r"dynamodb:|sqs:|kms:\w+ purpose ")
 # Variables that no deployment sets: they have defaults, or are for one machine alone.
 NOT_DEPLOYED = {
     "C2C_ALLOW_DESTINATIONS", "C2C_MEDIA_ADDRESSES", "C2C_MEDIA_DRAIN_SECONDS", "C2C_MEDIA_LISTEN", "C2C_MEDIA_PRIVATE_LISTEN",
@@ -208,7 +219,7 @@ def check_keys(found, table):
     for row, readers in table:
         for who in readers:
             # A limit is read by the write that changes it.
-            counts = {key for action, key in found.get(who, ()) if action == CHANGE and key == "LIMIT#*"}
+            counts = {key for action, key in found.get(who, ()) if action == CHANGE and key.startswith("LIMIT#")}
             if not any(matches(key, row) for key in readable.get(who, set()) | counts):
                 raise Wrong(f"{who} reads {row} (key.rs), and has no right to")
 
@@ -282,6 +293,25 @@ def texts():
     return {"template.yaml": (ROOT / "template.yaml").read_text()} | {name: path.read_text() for name, path in NESTED.items()}
 
 
+def check_uses(found, path):
+    """What functions asked for while tests ran is what their roles allow."""
+    observed = set()
+    for line in Path(path).read_text().splitlines():
+        who, action, on = line.split("\t")
+        if who in found:  # The rest are tests themselves, and the house that makes tables and queues.
+            observed.add((who, action, f"purpose {on}" if action.startswith("kms:") else on))
+    # A use names a row's key up to its first `#`.
+    allowed = {(who, action, scope.split("#")[0]) for who, rights in found.items() for action, scope in rights
+               if who != "Notice" and OBSERVED.match(f"{action} {scope}")}
+    if observed - allowed:
+        raise Wrong(f"used without a right: {sorted(observed - allowed)}")
+    if allowed - observed - set(UNUSED):
+        raise Wrong(f"rights that nobody used: {sorted(allowed - observed - set(UNUSED))}")
+    if set(UNUSED) & observed or set(UNUSED) - allowed:
+        raise Wrong(f"of UNUSED, used or not given: {sorted(set(UNUSED) & observed | set(UNUSED) - allowed)}")
+    print(f"{len(observed)} uses, each by right; {len(allowed)} rights, each used or with a reason")
+
+
 def show(found):
     print(" " * 58, *(f"{name:8}" for name in EXPECTED))
     for action, scope in sorted({right for rights in found.values() for right in rights}):
@@ -331,6 +361,8 @@ def main():
         check_alarms(loaded["alarms.yaml"])
         check_notices(loaded["alarms.yaml"])
         check_checks(templates)
+        if sys.argv[1:]:
+            check_uses(found, sys.argv[1])
     except Wrong as wrong:
         sys.exit(f"template: {wrong}")
     print(f"{sum(map(len, found.values()))} rights of {len(found)} roles, each expected")

@@ -55,7 +55,9 @@ fn each_heavy_crate_has_one_door() {
         ("aws-config", &["store"]),
         ("lambda_http", &["edge"]),
         ("lambda_runtime", &["dispatch"]),
-        ("reqwest", &["dispatch"]),
+        // Dispatch's way to customers' addresses; the console's to the deployment's own provider of sign-ins, which no
+        // customer names.
+        ("reqwest", &["console", "dispatch"]),
         // Dispatch's connections to customers' addresses; media's, by literal private addresses alone, to its like and to
         // the container's own metadata; the rest serves.
         ("hyper-util", &["dispatch", "embedded", "media"]),

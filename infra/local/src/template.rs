@@ -165,6 +165,13 @@ impl Template {
         if let Some(text) = scalar(value) {
             return Ok(text);
         }
+        // A condition is that a parameter switches something on; here all have their defaults, and nothing is.
+        if let Value::Tagged(tagged) = value
+            && tagged.tag == "If"
+            && let Some([_, _, otherwise]) = tagged.value.as_sequence().map(Vec::as_slice)
+        {
+            return self.resolve(at, otherwise, names);
+        }
         let reference = argument(value, "Ref").and_then(|id| names.refs.get(id).or_else(|| self.defaults.get(id)));
         let arn = argument(value, "GetAtt").and_then(|path| names.arns.get(path.strip_suffix(".Arn")?));
         reference.or(arn).cloned().ok_or_else(|| wrong(at, "refers to something that has no value in the local house"))

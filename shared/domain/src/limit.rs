@@ -24,6 +24,8 @@ pub enum Scope {
     Events,
     /// Calls.
     Calls,
+    /// Tries to sign in to the console; of no app.
+    SignIn,
 }
 
 impl Scope {
@@ -34,6 +36,7 @@ impl Scope {
             Self::Session => "session",
             Self::Events => "events",
             Self::Calls => "calls",
+            Self::SignIn => "sign-in",
         }
     }
 
@@ -43,6 +46,7 @@ impl Scope {
             Self::Widget | Self::Events => (120, 12_000),
             Self::Session => (30, 3_000),
             Self::Calls => (6, 300),
+            Self::SignIn => (30, u32::MAX),
         };
         Limits { ip, app }
     }

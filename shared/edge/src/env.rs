@@ -25,6 +25,16 @@ vars! {
     TABLE = "C2C_TABLE";
     /// Address of the queue of due deliveries.
     DELIVERY_QUEUE_URL = "C2C_DELIVERY_QUEUE_URL";
+    /// The deployment's name, which metrics and traces carry. Default: none, and log lines are no metrics.
+    DEPLOYMENT = "C2C_DEPLOYMENT";
+    /// Where traces go over HTTP, such as `https://collector.example.com:4318`. Default: nowhere, and none are made.
+    OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    /// Headers for the collector, such as `authorization=Bearer%20…`, with commas between them.
+    OTLP_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS";
+    /// Which sessions are traced: `always_on` (the default), `always_off` or `traceidratio`, also after `parentbased_`.
+    TRACES_SAMPLER = "OTEL_TRACES_SAMPLER";
+    /// With `traceidratio`, the share of sessions, from 0 to 1.
+    TRACES_SAMPLER_ARG = "OTEL_TRACES_SAMPLER_ARG";
     /// Id or ARN of the key that wraps secrets.
     KMS_KEY_ID = "C2C_KMS_KEY_ID";
     /// Origin of the widget host, such as `https://calls.example.com`.
@@ -57,6 +67,19 @@ vars! {
     LIMIT_CALLS_APP = "C2C_LIMIT_CALLS_APP";
     /// Calls of one app at the same time.
     LIMIT_CALLS_AT_ONCE = "C2C_LIMIT_CALLS_AT_ONCE";
+    /// Tries to sign in to the console per minute from one address.
+    LIMIT_SIGN_IN_IP = "C2C_LIMIT_SIGN_IN_IP";
+    /// The OpenID Connect provider that operators may sign in with, by its issuer, such as `https://login.example.com`.
+    /// Default: none.
+    OIDC_ISSUER = "C2C_OIDC_ISSUER";
+    /// What that provider calls the console: the id of a public client, which proves itself by PKCE and has no secret.
+    OIDC_CLIENT_ID = "C2C_OIDC_CLIENT_ID";
+    /// The scopes that are asked for, with blanks between them. Default `openid email`.
+    OIDC_SCOPE = "C2C_OIDC_SCOPE";
+    /// The claim that lists an operator's groups. Default `cognito:groups`.
+    OIDC_GROUPS_CLAIM = "C2C_OIDC_GROUPS_CLAIM";
+    /// What stands before `viewer`, `editor` or `admin` in the names of the groups that are roles here. Default: nothing.
+    OIDC_GROUP_PREFIX = "C2C_OIDC_GROUP_PREFIX";
     /// Calls that one media server can carry; it refuses new ones from four fifths of it.
     MEDIA_CAPACITY = "C2C_MEDIA_CAPACITY";
     /// Addresses where browsers' media is received, comma-separated. Default `0.0.0.0`: all but loopback.
@@ -226,17 +249,19 @@ impl Env {
     /// When a configured one is no number above zero.
     pub fn limits(&self, scope: Scope) -> Result<Limits, StartError> {
         let (ip, app) = match scope {
-            Scope::Widget => (LIMIT_WIDGET_IP, LIMIT_WIDGET_APP),
-            Scope::Session => (LIMIT_SESSION_IP, LIMIT_SESSION_APP),
-            Scope::Events => (LIMIT_EVENTS_IP, LIMIT_EVENTS_APP),
-            Scope::Calls => (LIMIT_CALLS_IP, LIMIT_CALLS_APP),
+            Scope::Widget => (LIMIT_WIDGET_IP, Some(LIMIT_WIDGET_APP)),
+            Scope::Session => (LIMIT_SESSION_IP, Some(LIMIT_SESSION_APP)),
+            Scope::Events => (LIMIT_EVENTS_IP, Some(LIMIT_EVENTS_APP)),
+            Scope::Calls => (LIMIT_CALLS_IP, Some(LIMIT_CALLS_APP)),
+            Scope::SignIn => (LIMIT_SIGN_IN_IP, None),
         };
         let read = |var, default| match self.optional(var)? {
             Some(0) => Err(StartError::Invalid { var, why: "must be above zero".to_owned() }),
             given => Ok(given.unwrap_or(default)),
         };
         let defaults = scope.defaults();
-        Ok(Limits { ip: read(ip, defaults.ip)?, app: read(app, defaults.app)? })
+        let app = app.map_or(Ok(defaults.app), |app| read(app, defaults.app))?;
+        Ok(Limits { ip: read(ip, defaults.ip)?, app })
     }
 }
 

@@ -15,7 +15,7 @@
 //! | secret | `APP#{app}` | `SECRET#{integration}#{name}` | dispatch (query by prefix), console |
 //! | values shown in an hour | `APP#{app}` | `REVEALS#{integration}#{hour}` | console |
 //! | signing keys | `APP#{app}` | `SIGNING#{integration}` | dispatch, console |
-//! | draft of a design | `APP#{app}` | `DRAFT` | console; session and ingest for previews |
+//! | draft of a design | `APP#{app}` | `DRAFT` | console, session (previews), ingest (previews) |
 //! | preview of a draft | `APP#{app}` | `PREVIEW#{sha-256 of the key}` | session, console |
 //! | published design | `APP#{app}` | `PUBLISHED` | session, ingest, console |
 //! | version of a design | `APP#{app}` | `DESIGN#{number}` | console (query by prefix, newest first) |
@@ -27,13 +27,18 @@
 //! | values of a session's form | `FORM#{app}#{session}` | `{millis}` | ingest, console (query, newest first) |
 //! | survey after a call | `SURVEYS#{app}` | `{call}` | ingest, console (query, newest first) |
 //! | calls of an app that run now | `APP#{app}` | `RUNNING` | media |
+//! | a media server that is there, and until when | `SERVERS` | `{server}` | media (query) |
+//! | call that a media server runs | `SERVER#{server}` | `{call}` | media (query) |
 //! | the one call of a session that runs now | `SESSION#{session}` | `CALL` | media |
 //! | rate limit | `LIMIT#{scope}#{ip or app}#{subject}` | `LIMIT` | every public function |
+//! | tries to sign in from an address | `LIMIT#sign-in#ip#{address}` | `LIMIT` | console |
 //! | public half of a token key | `TOKENKEY` | `{kid}` | session, ingest, media (query) |
 //! | wrapped private half | `TOKENSEED` | `{kid}` | session (query) |
 //! | operator token, console session | `OPERATOR#{sha-256 of the token}` | `OPERATOR` | console |
 //! | list of operators | `OPERATORS` | `{id}` | console (query) |
 //! | number of operators who are admins | `OPERATORS#ADMINS` | `OPERATORS#ADMINS` | console |
+//! | operators' sessions that a provider vouched for | `OPERATOR#provider#{random}` | `OPERATOR` | console |
+//! | sign-in with a provider, begun in a browser | `SIGNIN#{sha-256 of its cookie}` | `BEGUN` | console |
 //! | one-time sign-in code | `SIGNIN#{sha-256 of the code}` | `SIGNIN` | console |
 //!
 //! Deliveries are spread: one partition takes 1,000 writes a second, a busy app makes more. Their day and shard follow
@@ -179,6 +184,14 @@ impl Key {
         Self::new(format!("SESSION#{session}"), "CALL")
     }
 
+    pub(crate) fn server(owner: &str) -> Self {
+        Self::new(SERVERS.to_owned(), owner)
+    }
+
+    pub(crate) fn call_of_server(owner: &str, call: CallId) -> Self {
+        Self::new(server_partition(owner), call.to_string())
+    }
+
     pub(crate) fn limit_ip(scope: Scope, subject: &str) -> Self {
         Self::new(format!("LIMIT#{}#ip#{subject}", scope.as_str()), "LIMIT")
     }
@@ -209,6 +222,10 @@ impl Key {
 
     pub(crate) fn sign_in(code_hash: &str) -> Self {
         Self::new(format!("SIGNIN#{code_hash}"), "SIGNIN")
+    }
+
+    pub(crate) fn begun_sign_in(cookie_hash: &str) -> Self {
+        Self::new(format!("SIGNIN#{cookie_hash}"), "BEGUN")
     }
 
     /// As the SDK wants it.
@@ -243,6 +260,14 @@ impl Range {
 
     pub(crate) fn active_providers() -> Self {
         Self { pk: PROVIDERS.to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn servers() -> Self {
+        Self { pk: SERVERS.to_owned(), prefix: "" }
+    }
+
+    pub(crate) fn calls_of_server(owner: &str) -> Self {
+        Self { pk: server_partition(owner), prefix: "" }
     }
 
     pub(crate) fn deliveries(app: AppId, day: Timestamp, shard: u8) -> Self {
@@ -292,6 +317,7 @@ const INTEGRATION: &str = "INTEGRATION#";
 const OPERATORS: &str = "OPERATORS";
 const PROFILE: &str = "PROFILE#";
 const PROVIDERS: &str = "PROVIDERS";
+const SERVERS: &str = "SERVERS";
 const TOKEN_KEYS: &str = "TOKENKEY";
 const TOKEN_SEEDS: &str = "TOKENSEED";
 
@@ -301,6 +327,10 @@ fn app_partition(app: AppId) -> String {
 
 fn call_partition(app: AppId) -> String {
     format!("CALLS#{app}")
+}
+
+fn server_partition(owner: &str) -> String {
+    format!("SERVER#{owner}")
 }
 
 fn form_partition(app: AppId, session: SessionId) -> String {

@@ -1,14 +1,20 @@
-//! Operator tokens, console sessions and one-time sign-in codes: only their hashes are stored.
+//! Operator tokens, console sessions and one-time sign-in codes: only their hashes are stored. Beside them people whom an
+//! OpenID Connect provider vouched for: each has one row that all their sessions end with.
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use domain::{audit::Entry, id::OperatorId, operator::Role, time::Timestamp};
+use domain::{
+    audit::Entry,
+    id::{Entropy, OperatorId},
+    operator::Role,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Store,
     audit::Log,
     key::{Key, Range},
-    table::{Order, Page, from_row, number, to_row},
+    table::{Order, Page, from_row, number, string, to_row},
 };
 
 /// Who holds a token.
@@ -24,12 +30,14 @@ pub struct OperatorToken {
     /// When it ends, in seconds since the epoch; a token of an integration with our API may have no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
-    /// For a console session: the SHA-256 of the token that it was begun with, and with which it ends.
+    /// For a console session: the SHA-256 of the token that it was begun with, and with which it ends; or the mark of the
+    /// person whom a provider vouched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_with: Option<String>,
 }
 
-/// An operator as the list has it. Tokens made elsewhere (the first one of a deployment) are not in it.
+/// An operator as the list has it. Tokens made elsewhere (the first one of a deployment) are not in it; people whom a
+/// provider vouched for are, and removing one ends their sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
@@ -41,8 +49,37 @@ pub struct Listed {
     pub role: Role,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The token's SHA-256 (lower-case hex).
+    /// The token's SHA-256 (lower-case hex), or a person's mark, which is the hash of nothing.
     pub token_hash: String,
+}
+
+impl Listed {
+    fn is_vouched_for(&self) -> bool {
+        self.token_hash.starts_with(MARK)
+    }
+}
+
+/// What begins the mark of a person whom a provider vouched for: no hash does, so no token leads to their row.
+const MARK: &str = "provider#";
+
+/// A person whom a provider vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// Who: of one provider and subject always the same.
+    pub id: OperatorId,
+    /// Their name, for the audit log.
+    pub name: String,
+    /// What their groups make them.
+    pub role: Role,
+    /// When their sessions end, in seconds since the epoch.
+    pub expires_at: i64,
+}
+
+/// That a sign-in with a provider was begun.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Begun {
+    expires_at: i64,
 }
 
 /// How the end of an operator's token went.
@@ -60,6 +97,11 @@ impl OperatorToken {
     /// Whether it still holds. Rows outlive their expiry by hours or days.
     fn is_current(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now.as_seconds() < end)
+    }
+
+    /// Whether this is the console session of somebody whom a provider vouched for.
+    pub fn is_vouched_for(&self) -> bool {
+        self.begun_with.as_deref().is_some_and(|begun_with| begun_with.starts_with(MARK))
     }
 }
 
@@ -84,6 +126,41 @@ impl Store {
     /// When the table cannot be reached.
     pub async fn begin_session(&self, token_hash: &str, holder: &OperatorToken, entry: &Entry) -> Result<(), Error> {
         let transaction = self.transaction().put(to_row(&Key::operator(token_hash), holder)?, None, &[])?;
+        transaction.noted(Log::Deployment, Some(entry))?.commit().await?.map_err(|_| in_between())
+    }
+
+    /// Begins the console session of a person whom a provider vouches for. All their sessions end together when they are
+    /// removed; one that begins later brings none of those back, for it has another mark, made of `entropy`.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn begin_vouched_session(
+        &self,
+        token_hash: &str,
+        person: &Vouched,
+        now: Timestamp,
+        entropy: &Entropy,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        let known: Option<Listed> = self.get("an operator", Key::operator_index(person.id)).await?;
+        let fresh = || entropy.iter().fold(MARK.to_owned(), |mark, byte| format!("{mark}{byte:02x}"));
+        // A sign-in or a removal that comes in between is not written over: their old mark would be valid again.
+        let (mark, unchanged, values) = match known {
+            Some(known) => {
+                let value = string(&known.token_hash);
+                (known.token_hash, "tokenHash = :mark", vec![(":mark", value)])
+            }
+            None => (fresh(), "attribute_not_exists(pk)", Vec::new()),
+        };
+        let Vouched { id, name, role, expires_at } = person.clone();
+        let listed = Listed { id, name: name.clone(), role, created_at: now, token_hash: mark.clone() };
+        let holder = OperatorToken { name, role, created_at: now, expires_at: Some(expires_at), begun_with: None };
+        let session = OperatorToken { begun_with: Some(mark.clone()), ..holder.clone() };
+        let transaction = self
+            .transaction()
+            .put(to_row(&Key::operator_index(id), &listed)?, Some(unchanged), &values)?
+            .put(to_row(&Key::operator(&mark), &holder)?, None, &[])?
+            .put(to_row(&Key::operator(token_hash), &session)?, None, &[])?;
         transaction.noted(Log::Deployment, Some(entry))?.commit().await?.map_err(|_| in_between())
     }
 
@@ -136,7 +213,8 @@ impl Store {
             .transaction()
             .delete(&Key::operator_index(id), Some("attribute_exists(pk)"), &[])?
             .delete(&Key::operator(&found.token_hash), None, &[])?;
-        if found.role == Role::Admin {
+        // Who only a provider vouches for is not counted: the last token of an admin opens the console without it.
+        if found.role == Role::Admin && !found.is_vouched_for() {
             let values = [(":less", number(-1)), (":one", number(1))];
             transaction = transaction.update(&Key::admins(), "ADD admins :less", Some("admins > :one"), &values)?;
         }
@@ -163,6 +241,24 @@ impl Store {
     pub async fn redeem_sign_in(&self, code_hash: &str, now: Timestamp) -> Result<Option<OperatorToken>, Error> {
         let found: Option<OperatorToken> = self.take(Key::sign_in(code_hash)).await?;
         Ok(found.filter(|operator| operator.is_current(now)))
+    }
+
+    /// Stores that a browser whose cookie has this SHA-256 (lower-case hex) begins to sign in with a provider, and until
+    /// when (seconds since the epoch) it may come back.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn put_begun_sign_in(&self, cookie_hash: &str, expires_at: i64) -> Result<(), Error> {
+        self.put(to_row(&Key::begun_sign_in(cookie_hash), &Begun { expires_at })?).await
+    }
+
+    /// Whether a sign-in was begun with this cookie: of many tries at once, one finds it.
+    ///
+    /// # Errors
+    /// When the table cannot be reached.
+    pub async fn take_begun_sign_in(&self, cookie_hash: &str, now: Timestamp) -> Result<bool, Error> {
+        let found: Option<Begun> = self.take(Key::begun_sign_in(cookie_hash)).await?;
+        Ok(found.is_some_and(|begun| now.as_seconds() < begun.expires_at))
     }
 
     /// Deletes a row and gives what it held.
