@@ -94,7 +94,9 @@ function refocus(gone, state) {
   const wanted = gone.closest(".tool")?.getAttribute("aria-label") ?? gone.textContent;
   const heading = document.querySelector("h1");
   const asks = state.name === "form" || state.name === "survey";
-  const next = asks ? heading : (offered.find(({ textContent }) => textContent === wanted) ?? offered[0] ?? heading);
+  // A list that was drawn anew because something else was chosen from it.
+  const same = gone.id ? document.getElementById(gone.id) : null;
+  const next = same ?? (asks ? heading : (offered.find(({ textContent }) => textContent === wanted) ?? offered[0] ?? heading));
   if (!(next instanceof HTMLElement)) return;
   if (next.tagName === "H1") next.tabIndex = -1;
   next.focus();
