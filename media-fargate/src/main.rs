@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--healthcheck") {
         return if serves(&env).await { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    edge::log::init();
+    edge::log::init("media");
     match run(&env).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

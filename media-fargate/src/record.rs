@@ -103,7 +103,7 @@ impl Recorder {
         let envelope = event(&self.stored, end, ended_at).envelope(&self.session.context);
         let (_, deliveries, _) = tokio::join!(
             stubbornly("call.claim_kept", || self.store.release_call(app, call.session_id, call.id)),
-            stubbornly("call.end_unreported", || self.events.accept(&self.session, &envelope, ended_at)),
+            stubbornly("call.end_unreported", || self.events.accept(&self.session, &envelope, None, ended_at)),
             stubbornly("call.row_unwritten", || self.store.keep_call(app, &self.stored)),
         );
         tracing::info!(

@@ -4,7 +4,7 @@ use edge::env::Env;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), edge::lambda::Error> {
-    edge::lambda::run(async {
+    edge::lambda::run("console", async {
         let state = console::State::open(&Env::process(), &store::Aws::from_process().await).await?;
         Ok(console::router(state))
     })

@@ -72,6 +72,7 @@ pub(crate) async fn test(
         first: 1,
         test: true,
         keep_days: Some(app.retention.deliveries),
+        trace: None,
     };
     let delivery_id = due.delivery;
     note.write(&state).await?;

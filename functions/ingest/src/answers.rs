@@ -118,7 +118,7 @@ pub(crate) async fn survey(
     };
     let event = Event::survey_submitted(call_id, &stored.filled, stored.submitted_at);
     let envelope = event.envelope(&session.context);
-    let deliveries = state.events.accept(session, &envelope, now).await.map_err(Problem::unavailable)?;
+    let deliveries = state.events.accept(session, &envelope, None, now).await.map_err(Problem::unavailable)?;
     tracing::info!(
         app = %app.id, session = %session.id, call.id = %call_id, preview = session.preview, deliveries, "survey.kept"
     );

@@ -90,7 +90,7 @@ async fn accept(
     let Json(body) = body?;
     let event = Event::parse(&body).map_err(Problem::fields)?;
     let envelope = event.envelope(&session.context);
-    let deliveries = state.events.accept(session, &envelope, now).await.map_err(Problem::unavailable)?;
+    let deliveries = state.events.accept(session, &envelope, None, now).await.map_err(Problem::unavailable)?;
     tracing::info!(
         app = %session.app, session = %session.id, event.id = %envelope.id, event.name = %envelope.name,
         preview = session.preview, deliveries, "event.accepted"

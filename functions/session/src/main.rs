@@ -4,7 +4,7 @@ use edge::env::Env;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), edge::lambda::Error> {
-    edge::lambda::run(async {
+    edge::lambda::run("session", async {
         let state = session::State::open(&Env::process(), &store::Aws::from_process().await).await?;
         Ok(session::router(state))
     })

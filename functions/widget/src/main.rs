@@ -5,7 +5,7 @@ use store::Aws;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), impl std::error::Error> {
-    edge::lambda::run(async {
+    edge::lambda::run("widget", async {
         let state = widget::State::open(&Env::process(), &Aws::from_process().await).await?;
         Ok(widget::router(state))
     })

@@ -11,6 +11,7 @@ use crate::{
     integration::Integration,
     retention, retry,
     time::Timestamp,
+    trace::Trace,
 };
 
 /// Newest format of [`Due`] on the queue. A reader refuses a newer one, so that its message waits for a newer reader.
@@ -55,6 +56,9 @@ pub struct Due {
     /// Days that its row is kept from acceptance on; none in messages of before: [`RETENTION`].
     #[serde(default)]
     pub keep_days: Option<u16>,
+    /// The span that caused it, where traces are recorded.
+    #[serde(default, deserialize_with = "Trace::leniently")]
+    pub trace: Option<Trace>,
 }
 
 fn one() -> u32 {
@@ -64,7 +68,8 @@ fn one() -> u32 {
 impl Serialize for Due {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let version = self.version();
-        let fields = if version == 1 { 7 } else { 10 } + usize::from(self.keep_days.is_some());
+        let fields = if version == 1 { 7 } else { 10 };
+        let fields = fields + usize::from(self.keep_days.is_some()) + usize::from(self.trace.is_some());
         let mut message = serializer.serialize_struct("Due", fields)?;
         message.serialize_field("v", &version)?;
         message.serialize_field("delivery", &self.delivery)?;
@@ -81,6 +86,9 @@ impl Serialize for Due {
         // Who does not know it keeps the row for the time that was the only one then.
         if let Some(days) = self.keep_days {
             message.serialize_field("keepDays", &days)?;
+        }
+        if let Some(trace) = self.trace {
+            message.serialize_field("trace", &trace)?;
         }
         message.end()
     }
@@ -109,6 +117,7 @@ impl Due {
                 first: 1,
                 test: false,
                 keep_days: None,
+                trace: None,
             })
             .collect()
     }
@@ -435,6 +444,16 @@ mod tests {
         assert_eq!(serde_json::to_string(&plain).expect("JSON"), FIRST);
         assert_eq!(serde_json::from_str::<Due>(FIRST).expect("a message"), plain);
         assert_eq!(plain.kept_until(), plain.accepted_at.plus(RETENTION));
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let traced = Due { trace: Some(trace.parse().expect("a trace")), ..plain.clone() };
+        let written = serde_json::to_string(&traced).expect("JSON");
+        assert!(written.contains(r#""v":1"#) && written.contains(trace), "{written}");
+        assert_eq!(serde_json::from_str::<Due>(&written).expect("a message"), traced);
+        // One that cannot be read costs the trace, not the delivery.
+        for strange in [r#""01-later-01""#, "7", "null", "{}"] {
+            let written = written.replace(&format!("{trace:?}"), strange);
+            assert_eq!(serde_json::from_str::<Due>(&written).expect(strange), plain);
+        }
         let short = Due { keep_days: Some(7), ..plain };
         let written = serde_json::to_string(&short).expect("JSON");
         assert!(written.contains(r#""v":1"#), "readers of before need not know: {written}");

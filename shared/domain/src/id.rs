@@ -141,6 +141,16 @@ ids! {
     OperatorId = "op";
 }
 
+impl SessionId {
+    /// Its time and randomness as one number: the ULID. The two bits that the text could hold above it are none of it.
+    pub fn bits(&self) -> u128 {
+        self.0.0.iter().fold(0, |sum, character| {
+            let digit = ALPHABET.iter().position(|known| known == character).unwrap_or(0);
+            sum << 5 | digit as u128
+        })
+    }
+}
+
 /// A session lives at most this long (contract section 3), in milliseconds.
 const SESSION_MILLIS: u64 = 8 * 60 * 60 * 1000;
 

@@ -49,4 +49,5 @@ pub mod survey;
 pub mod template;
 pub mod time;
 pub mod token;
+pub mod trace;
 pub mod turn;

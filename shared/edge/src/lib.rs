@@ -3,9 +3,13 @@
 
 pub mod chance;
 pub mod clock;
+mod collector;
 pub mod env;
 pub mod extract;
 pub mod lambda;
+mod line;
 pub mod log;
+pub mod metric;
 pub mod problem;
 pub mod reply;
+pub mod trace;

@@ -18,6 +18,7 @@ use crate::{
     chance, clock,
     extract::{self, CdnProof},
     problem::Problem,
+    trace,
 };
 
 #[derive(Serialize)]
@@ -73,7 +74,7 @@ async fn border(request: Request, next: Next) -> Response {
     let id = extract::request_id(&request).unwrap_or_else(chance::hex::<16>);
     let now = request.extensions().get::<Timestamp>().copied();
     // A handler that panicked has lost its own state only; what is shared lives behind locks that recover.
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    let mut response = match AssertUnwindSafe(trace::timed(next.run(request))).catch_unwind().await {
         Ok(response) => response,
         Err(_) => Problem::server_error("the handler panicked").into_response(),
     };

@@ -12,11 +12,12 @@ use domain::{
     time::Timestamp,
 };
 use futures_util::future::try_join_all;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     Error, Store,
     deliveries::status_value,
+    erasure::is_mark,
     key::{DELIVERY_SHARDS, Key, PK, Range, SK},
     table::{Page, Row, from_row, string},
 };
@@ -83,6 +84,7 @@ impl Whole {
             test: false,
             // The row is there and has its end.
             keep_days: None,
+            trace: None,
         })
     }
 }
@@ -112,7 +114,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn delivery(&self, app: AppId, id: DeliveryId) -> Result<Option<Delivery>, Error> {
-        self.get("a delivery", Key::delivery(app, id)).await
+        self.logged(app, id).await
     }
 
     /// The same with what was sent.
@@ -120,7 +122,12 @@ impl Store {
     /// # Errors
     /// When the table cannot be reached.
     pub async fn whole_delivery(&self, app: AppId, id: DeliveryId) -> Result<Option<Whole>, Error> {
-        self.get("a delivery", Key::delivery(app, id)).await
+        self.logged(app, id).await
+    }
+
+    async fn logged<T: DeserializeOwned>(&self, app: AppId, id: DeliveryId) -> Result<Option<T>, Error> {
+        let row = self.row(Key::delivery(app, id)).await?.filter(|row| !is_mark(row));
+        row.map(|row| from_row("a delivery", row)).transpose()
     }
 
     /// Deliveries of one app, newest first, those older than `before`.
@@ -241,8 +248,9 @@ impl Store {
         room.exhausted = next.is_none();
         room.read_to = next.or(room.read_to.take());
         let saw_any = answer.scanned_count > 0;
-        let rows: Vec<Row> = answer.items.unwrap_or_default();
+        let mut rows: Vec<Row> = answer.items.unwrap_or_default();
         debug_assert!(rows.iter().all(|row| row.contains_key(PK)));
+        rows.retain(|row| !is_mark(row));
         Ok((rows.into_iter().map(|row| from_row("a delivery", row)).collect::<Result<_, _>>()?, saw_any))
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     delivery::Due, event::Envelope, id::AppId, integration::Integration, retention::Retention, session::Session,
-    time::Timestamp,
+    time::Timestamp, trace::Trace,
 };
 
 use crate::{Error, Fresh, Queue, Store};
@@ -35,10 +35,17 @@ impl Events {
     }
 
     /// Queues an event of a session for every integration that hears it; to how many. Events of a preview go nowhere.
+    /// Its deliveries are told of the span that caused them, if that is recorded.
     ///
     /// # Errors
     /// When a delivery may not be queued: the same event may be accepted again, and is delivered once.
-    pub async fn accept(&self, session: &Session, envelope: &Envelope, now: Timestamp) -> Result<usize, Error> {
+    pub async fn accept(
+        &self,
+        session: &Session,
+        envelope: &Envelope,
+        trace: Option<Trace>,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
         if session.preview {
             return Ok(0);
         }
@@ -51,7 +58,7 @@ impl Events {
         };
         let Listeners { integrations, keep_days } = &*self.listeners.get(session.app, now, read).await?;
         let due = Due::fan_out(session.app, session.id, envelope, integrations, now);
-        let messages: Vec<_> = due.into_iter().map(|due| (Due { keep_days: *keep_days, ..due }, 0)).collect();
+        let messages: Vec<_> = due.into_iter().map(|due| (Due { keep_days: *keep_days, trace, ..due }, 0)).collect();
         if !messages.is_empty() {
             self.queue.send(&messages).await?;
         }
