@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::uses::{self, Use};
 use crate::wire::{self, Refusal};
 
 /// One of the three services.
@@ -107,6 +108,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct Inner {
     counts: BTreeMap<String, u64>,
+    uses: BTreeMap<Use, u64>,
     injections: Vec<Injection>,
     down: bool,
     /// Cancelling it breaks the connections accepted so far.
@@ -124,6 +126,10 @@ impl Gate {
 
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.inner().counts.clone()
+    }
+
+    pub(crate) fn uses(&self) -> BTreeMap<Use, u64> {
+        self.inner().uses.clone()
     }
 
     pub(crate) fn forget_counts(&self) {
@@ -197,14 +203,25 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     if !is_loopback(request.headers()) {
         return (StatusCode::FORBIDDEN, "Only this machine's own programs may ask here.\n").into_response();
     }
-    let Some(fault) = gate.admit(wire::operation(request.headers())) else { return next.run(request).await };
+    let fault = gate.admit(wire::operation(request.headers()));
+    let Some(request) = noted(&gate, request).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let Some(fault) = fault else { return next.run(request).await };
     if fault == Fault::LostAnswer {
         next.run(request).await;
-    } else {
-        // Read to its end, so that the connection stays usable as it does after a real refusal.
-        let _ = axum::body::to_bytes(request.into_body(), wire::LARGEST_BODY).await;
     }
     wire::respond(gate.service, Err(gate.refusal(fault))).map(Body::new)
+}
+
+/// The same request, with what it needs noted; `None` when its body breaks off or is too large. It is read to its end here,
+/// so that the connection stays usable after a refusal as it does with AWS.
+async fn noted(gate: &Gate, request: Request) -> Option<Request> {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, wire::LARGEST_BODY).await.ok()?;
+    let uses = uses::of(gate.service, &head.headers, &body);
+    let mut inner = gate.inner();
+    uses.into_iter().for_each(|one| *inner.uses.entry(one).or_default() += 1);
+    drop(inner);
+    Some(Request::from_parts(head, Body::from(body)))
 }
 
 /// Whether a request names this machine. A page that rebinds its own name to loopback still says that name.

@@ -15,6 +15,7 @@ mod gate;
 mod kms;
 mod sqs;
 mod state_dir;
+mod uses;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use gate::{Fault, Injection, Service};
+pub use uses::Use;
 
 /// The account that owns everything here.
 pub const ACCOUNT_ID: &str = "000000000000";
@@ -173,6 +175,11 @@ impl Embedded {
     /// How many requests came in, by service and operation: `sqs.SendMessageBatch`. Failed ones count too.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.services.iter().flat_map(|served| served.gate.counts()).collect()
+    }
+
+    /// What requests so far needed to be allowed, and how often. Failed ones count too; nothing makes it forget.
+    pub fn uses(&self) -> BTreeMap<Use, u64> {
+        self.services.iter().flat_map(|served| served.gate.uses()).collect()
     }
 
     /// Starts counting from zero.

@@ -46,6 +46,15 @@ impl Aws {
         Self { config, endpoints: Some(endpoints) }
     }
 
+    /// The same with an access key of this id: stand-ins note who asks for what.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        let credentials = aws_sdk_dynamodb::config::Credentials::new(name, "local", None, None, "local");
+        let provider = aws_sdk_dynamodb::config::SharedCredentialsProvider::new(credentials);
+        let config = self.config.to_builder().credentials_provider(provider).build();
+        Self { config, endpoints: self.endpoints.clone() }
+    }
+
     /// The region that stand-ins are spoken to in.
     pub const LOCAL_REGION: &'static str = "us-east-1";
 
