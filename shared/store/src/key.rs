@@ -22,7 +22,7 @@
 //! | custom code | `APP#{app}` | `CODE` | widget, console |
 //! | row of the audit log | `AUDIT#{app}`, `AUDIT#deployment` | `{id}` | console (query, newest first) |
 //! | index of apps | `APPS` | `{app}` | console (query) |
-//! | delivery | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
+//! | delivery, or a mark that it was erased | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
 //! | call | `CALLS#{app}` | `{id}` | media, ingest, console (query, newest first) |
 //! | values of a session's form | `FORM#{app}#{session}` | `{millis}` | ingest, console (query, newest first) |
 //! | survey after a call | `SURVEYS#{app}` | `{call}` | ingest, console (query, newest first) |

@@ -42,6 +42,10 @@ impl Store {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, what: &'static str, key: Key) -> Result<Option<T>, Error> {
+        self.row(key).await?.map(|row| from_row(what, row)).transpose()
+    }
+
+    pub(crate) async fn row(&self, key: Key) -> Result<Option<Row>, Error> {
         let answer = self
             .client
             .get_item()
@@ -51,7 +55,7 @@ impl Store {
             .send()
             .await
             .map_err(Error::unavailable("GetItem"))?;
-        answer.item.map(|row| from_row(what, row)).transpose()
+        Ok(answer.item)
     }
 
     pub(crate) async fn put(&self, row: Row) -> Result<(), Error> {
