@@ -46,8 +46,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         table,
         "/// What stands, inline, at the head of a document of custom code.\npub static BRIDGE: Asset = {bridge};"
     )?;
-    let document = asset(out, "widget.html", &read("widget.html")?.replace("{hash}", &hash))?;
+    let html = read("widget.html")?.replace("{hash}", &hash);
+    let document = asset(out, "widget.html", &html)?;
     writeln!(table, "/// The widget document.\npub static DOCUMENT: Asset = {document};")?;
+    writeln!(table, "/// The same where it is known which language the widget will speak.")?;
+    writeln!(table, "pub static DOCUMENTS: [(&str, Asset); {}] = [", bundle::LANGUAGES.len())?;
+    for language in bundle::LANGUAGES {
+        let document = asset(out, &format!("widget.{language}.html"), &bundle::speaking(&html, language, &hash)?)?;
+        writeln!(table, "(\"{language}\", {document}),")?;
+    }
+    writeln!(table, "];")?;
     fs::write(out.join("refused.html"), read("refused.html")?.replace("{hash}", &hash))?;
     writeln!(table, "/// The document of an error screen, with places for its words.")?;
     writeln!(table, "pub const REFUSED: &str = include_str!(concat!(env!(\"OUT_DIR\"), \"/refused.html\"));")?;

@@ -27,14 +27,21 @@ struct Shown {
     snippets: Snippets,
 }
 
-fn show(state: &State, app: App, now: Timestamp) -> Response {
-    let snippets = Snippets::of(&state.place.widget_origin, app.id, &app.widget_key);
+async fn show(state: &State, app: App, now: Timestamp) -> Result<Response, Problem> {
+    let snippets = snippets(state, &app).await?;
     let embed = Embed { allowed_origins: app.allowed_origins, frame_ancestors: app.frame_ancestors };
-    reply::data(StatusCode::OK, now, Shown { embed, snippets })
+    Ok(reply::data(StatusCode::OK, now, Shown { embed, snippets }))
 }
 
-pub(crate) async fn read(Extract(state): Extract<State>, Now(now): Now, Seen(app): Seen) -> Response {
-    show(&state, app, now)
+/// What a customer pastes, in the looks of what the app has published.
+pub(crate) async fn snippets(state: &State, app: &App) -> Result<Snippets, Problem> {
+    let published = state.store.published(app.id).await.map_err(Problem::unavailable)?;
+    let look = published.map(|known| known.content.look).unwrap_or_default();
+    Ok(Snippets::of(&state.place.widget_origin, app.id, &app.widget_key, &look))
+}
+
+pub(crate) async fn read(Extract(state): Extract<State>, Now(now): Now, Seen(app): Seen) -> Result<Response, Problem> {
+    show(&state, app, now).await
 }
 
 pub(crate) async fn put(
@@ -48,5 +55,5 @@ pub(crate) async fn put(
     }
     note.done();
     Embed { allowed_origins: app.allowed_origins, frame_ancestors: app.frame_ancestors } = embed;
-    Ok(show(&state, app, note.now))
+    show(&state, app, note.now).await
 }

@@ -67,26 +67,29 @@ async function request(path, body, token, { keepalive = false, method = "POST" }
 
 /**
  * @typedef {{appId: string, widgetKey: string, profileId?: string, routingKey?: string,
- *   context?: Record<string, string>, preview?: boolean}} SessionRequest
+ *   context?: Record<string, string>, preview?: boolean | string}} SessionRequest
  * @typedef {{sessionId: string, sessionToken: string, expiresAt: string, open: boolean,
- *   closed?: {message?: string, label?: string, opensAt?: string}, destinationId?: string | null,
+ *   closed?: {message?: string, label?: string, opensAt?: string}, opensInMs?: number, destinationId?: string | null,
  *   media?: {url?: string, iceServers?: RTCIceServer[]}, widget?: Partial<import("./design.js").Design>}} SessionAnswer
  */
 
 /**
- * How long the token lives is reckoned by the server's own clock (`meta.timestamp`): visitors' clocks are often wrong.
+ * How long the token lives, and until it opens, is reckoned by the server's own clock (`meta.timestamp`): visitors' clocks are
+ * often wrong.
  * @param {{data: SessionAnswer, meta?: {timestamp?: string}}} envelope
  */
-function withLifetime({ data, meta }) {
-  const lifetime = Date.parse(data.expiresAt) - (meta?.timestamp ? Date.parse(meta.timestamp) : Date.now());
-  return { ...data, lifetimeMs: Number.isFinite(lifetime) ? Math.max(0, lifetime) : 0 };
+function withTimes({ data, meta }) {
+  const now = meta?.timestamp ? Date.parse(meta.timestamp) : Date.now();
+  /** @param {string} [at] */
+  const until = (at) => Math.max(0, Date.parse(at ?? "") - now || 0);
+  return { ...data, lifetimeMs: until(data.expiresAt), opensInMs: until(data.closed?.opensAt) };
 }
 
 /** @param {SessionRequest} wanted */
-export const openSession = async (wanted) => withLifetime(await request("/v1/sessions", wanted));
+export const openSession = async (wanted) => withTimes(await request("/v1/sessions", wanted));
 
 /** @param {string} token */
-export const renewSession = async (token) => withLifetime(await request("/v1/sessions/renew", {}, token));
+export const renewSession = async (token) => withTimes(await request("/v1/sessions/renew", {}, token));
 
 /**
  * @param {{id: string, name: string, data: Record<string, unknown>, timestamp: string}} event

@@ -84,7 +84,8 @@ export class Call {
     const bearer = await token();
     // Nothing was asked of the media server yet, so nothing is left to end there.
     if (this.#givenUp.signal.aborted) throw new CallError("internal");
-    const { address, answer } = await postOffer(`${mediaUrl}/v1/calls`, offer, bearer, this.#givenUp.signal);
+    const isWanted = () => !this.#leaving && !this.#ended;
+    const { address, answer } = await postOffer(`${mediaUrl}/v1/calls`, offer, bearer, this.#givenUp.signal, isWanted);
     this.#address = address;
     this.#started = performance.now();
     tell({ type: "started", callId: address.slice(address.lastIndexOf("/") + 1) });

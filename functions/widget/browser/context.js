@@ -22,7 +22,7 @@ const MAX_BYTES = 2048;
 /**
  * @typedef {{context: Record<string, string>, dropped: string[], cut: string[]}} Cleaned
  * @typedef {Cleaned & {appId: string, key: string, profile?: string, routingKey?: string, lang?: string,
- *   theme?: string, preview: boolean, debug: boolean}} Embed
+ *   theme?: string, preview: boolean | string, debug: boolean}} Embed `preview`: a flag, or the key of a draft
  */
 
 /**
@@ -65,6 +65,7 @@ export function readAddress(address) {
   const optional = (name) => parameters.get(name) || undefined;
   /** @param {string} name */
   const flag = (name) => ["1", "true"].includes(parameters.get(name) ?? "");
+  const preview = parameters.get("preview") ?? "";
   return {
     appId: address.pathname.split("/")[2] ?? "",
     key: parameters.get("key") ?? "",
@@ -72,7 +73,7 @@ export function readAddress(address) {
     routingKey: optional("routingKey"),
     lang: optional("lang"),
     theme: optional("theme"),
-    preview: flag("preview"),
+    preview: flag("preview") || (["", "0", "false"].includes(preview) ? false : preview),
     debug: flag("debug"),
     // Reserved parameters are no context here rather than dropped context: the debug log would only list them.
     ...cleanContext([...parameters].filter(([name]) => !RESERVED.has(name))),

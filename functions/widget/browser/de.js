@@ -82,6 +82,7 @@ const german = {
     wrong_settings: { title: "Anrufe sind hier noch nicht möglich", body: "Auf dieser Seite muss noch etwas eingerichtet werden. Bitte erreichen Sie uns vorerst anders." },
     forbidden: { title: "Anrufe sind hier noch nicht möglich", body: "Auf dieser Seite muss noch etwas eingerichtet werden. Bitte erreichen Sie uns vorerst anders." },
     provider_inactive: { title: "Anrufe sind ausgeschaltet", body: "Über diese Seite nehmen wir gerade keine Anrufe an. Bitte versuchen Sie es später oder erreichen Sie uns anders." },
+    preview_expired: { title: "Diese Vorschau ist abgelaufen", body: "Öffnen Sie sie noch einmal aus der Konsole." },
     rate_limited: { title: "Gerade ist viel los", body: "Es kamen viele Anfragen in kurzer Zeit. Bitte warten Sie eine Minute und versuchen Sie es dann noch einmal." },
     network_unreachable: { title: "Wir erreichen unseren Dienst nicht", body: "Prüfen Sie Ihre Internetverbindung und versuchen Sie es noch einmal. Ein VPN oder Firmennetz könnte Anrufe verhindern." },
     session_refused: { title: "Fangen wir neu an", body: "Diese Seite war eine Weile offen und braucht einen neuen Anfang. Bitte versuchen Sie es noch einmal." },

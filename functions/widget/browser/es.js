@@ -82,6 +82,7 @@ const spanish = {
     wrong_settings: { title: "Aquí aún no se puede llamar", body: "Falta configurar algo en esta página. Por ahora, contacte con nosotros de otra forma." },
     forbidden: { title: "Aquí aún no se puede llamar", body: "Falta configurar algo en esta página. Por ahora, contacte con nosotros de otra forma." },
     provider_inactive: { title: "Las llamadas están desactivadas", body: "En este momento no atendemos llamadas desde esta página. Inténtelo más tarde o contacte con nosotros de otra forma." },
+    preview_expired: { title: "Esta vista previa ha caducado", body: "Ábrala de nuevo desde la consola." },
     rate_limited: { title: "Hay mucho movimiento", body: "Ha habido muchas peticiones en poco tiempo. Espere un minuto e inténtelo de nuevo." },
     network_unreachable: { title: "No llegamos a nuestro servicio", body: "Revise su conexión a internet e inténtelo de nuevo. Una VPN o la red de su empresa puede bloquear las llamadas." },
     session_refused: { title: "Empecemos de nuevo", body: "Esta página llevaba un rato abierta y hay que empezar otra vez. Inténtelo de nuevo, por favor." },

@@ -82,6 +82,7 @@ const french = {
     wrong_settings: { title: "Les appels ne sont pas encore possibles ici", body: "Cette page n’est pas entièrement configurée. Joignez-nous autrement pour le moment." },
     forbidden: { title: "Les appels ne sont pas encore possibles ici", body: "Cette page n’est pas entièrement configurée. Joignez-nous autrement pour le moment." },
     provider_inactive: { title: "Les appels sont désactivés", body: "Nous ne prenons pas d’appels par cette page en ce moment. Réessayez plus tard ou joignez-nous autrement." },
+    preview_expired: { title: "Cet aperçu a expiré", body: "Ouvrez-le de nouveau depuis la console." },
     rate_limited: { title: "Il y a beaucoup de monde", body: "Il y a eu beaucoup de demandes en peu de temps. Patientez une minute, puis réessayez." },
     network_unreachable: { title: "Notre service est injoignable", body: "Vérifiez votre connexion internet, puis réessayez. Un VPN ou un réseau d’entreprise bloque peut-être les appels." },
     session_refused: { title: "Recommençons", body: "Cette page est ouverte depuis un moment et doit repartir de zéro. Veuillez réessayer." },

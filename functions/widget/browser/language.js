@@ -37,12 +37,16 @@ export const loadLanguage = (language) =>
  * From now on the widget speaks this language.
  * @param {string} language
  * @param {Language | undefined} file
- * @param {Record<string, string>} own an app's own texts, by key
+ * @param {Record<string, string>} own an app's own texts, by key; of an error `error.{code}.title` and `.body`, and `broken.…`
  */
 export function speak(language, file, own) {
   Object.assign(TEXTS, file?.texts);
-  for (const [to, from] of [[ERRORS, file?.errors], [BROKEN_OFF, file?.brokenOff]]) {
-    for (const code in from) Object.assign(to?.[code] ?? {}, from[code]);
+  for (const [kind, to, from] of /** @type {const} */ ([["error", ERRORS, file?.errors], ["broken", BROKEN_OFF, file?.brokenOff]])) {
+    for (const code in to) {
+      const text = Object.assign(to[code], from?.[code]);
+      text.title = own[`${kind}.${code}.title`] ?? text.title;
+      text.body = own[`${kind}.${code}.body`] ?? text.body;
+    }
   }
   /** @type {Record<string, string>} */
   const texts = TEXTS;

@@ -5,40 +5,44 @@ const ANSWER_MS = 10_000;
 const RESTART_MS = 5_000;
 const BUSY_MS = 700;
 const BUSY_TRIES = 3;
+const FULL_MS = 1_000;
+const MOST_FULL_MS = 5_000;
+const FULL_TRIES = 2;
 
 /** A failure, by the contract's error code. */
 export class CallError extends Error {
-  /**
-   * @param {string} code
-   * @param {string} [type] of the error envelope
-   */
-  constructor(code, type) {
+  /** @param {string} code */
+  constructor(code) {
     super(code);
     this.code = code;
-    this.type = type;
   }
 }
 
 /**
- * Begins a call. The session's call before this one may still be on its way out; that is waited for, briefly.
+ * Begins a call. The session's call before this one may still be on its way out; that is waited for, briefly. A server that is
+ * full is asked once more, after the time that it names: another may answer then, or somebody has hung up.
  * @param {string} url
  * @param {string} offer
  * @param {string} token
  * @param {AbortSignal} givenUp
+ * @param {() => boolean} isWanted whether the visitor still wants the call
  * @returns {Promise<{address: string, answer: string}>} the call's own address, and the answer as SDP
  */
-export async function postOffer(url, offer, token, givenUp) {
-  for (let tries = 1; ; tries++) {
-    try {
-      const { status, location, text } = await ask("POST", url, token, { offer, ms: ANSWER_MS, givenUp });
-      if (status === 201 && location) return { address: new URL(location, url).href, answer: text };
-      const type = errorType(text);
-      throw new CallError(answerCode(status, type), type);
-    } catch (error) {
-      const { code, type } = error instanceof CallError ? error : new CallError("network_unreachable");
-      if (type !== "conflict" || tries === BUSY_TRIES || givenUp.aborted) throw new CallError(code);
-      await new Promise((resolve) => setTimeout(resolve, BUSY_MS));
+export async function postOffer(url, offer, token, givenUp, isWanted) {
+  let [busy, full] = [BUSY_TRIES, FULL_TRIES];
+  for (;;) {
+    const asked = await ask("POST", url, token, { offer, ms: ANSWER_MS, givenUp }).catch(() => undefined);
+    if (!asked) throw new CallError("network_unreachable");
+    const { status, location, retryAfter, text } = asked;
+    if (status === 201 && location) return { address: new URL(location, url).href, answer: text };
+    const type = errorType(text);
+    const isBusy = type === "conflict";
+    const again = isBusy ? --busy > 0 : status === 503 && --full > 0;
+    if (again) {
+      const pause = isBusy ? BUSY_MS : Math.min(Number(retryAfter) * 1_000 || FULL_MS, MOST_FULL_MS);
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
+    if (!again || !isWanted()) throw new CallError(answerCode(status, type));
   }
 }
 
@@ -85,7 +89,8 @@ async function ask(method, url, token, { offer, ms, givenUp }) {
       keepalive: method === "DELETE",
       signal: stop.signal,
     });
-    return { status: answer.status, location: answer.headers.get("location"), text: await answer.text() };
+    const [location, retryAfter] = ["location", "retry-after"].map((name) => answer.headers.get(name));
+    return { status: answer.status, location, retryAfter, text: await answer.text() };
   } finally {
     clearTimeout(limit);
     givenUp?.removeEventListener("abort", abort);

@@ -108,10 +108,14 @@ function draw() {
   else clock = void clearInterval(clock);
 }
 
-/** @param {boolean} again whether this document has had a session before */
-async function start(again) {
+/**
+ * @param {boolean} again whether this document has had a session before
+ * @param {number} [pause] before a closed widget that could not ask asks again
+ */
+async function start(again, pause = 30_000) {
   const { languages } = navigator;
-  const guess = pickLanguage(embed.lang, undefined, languages);
+  // The document says which language the app is in, where that is known before there is a session.
+  const guess = pickLanguage(embed.lang, document.documentElement.dataset.lang, languages);
   const guessed = loadLanguage(guess);
   try {
     opened = await session.open();
@@ -124,12 +128,25 @@ async function start(again) {
     speak(language, file, language === pickLanguage(undefined, design.lang, [language]) ? design.texts : {});
     dress(design.theme, embed.theme);
     outlets.open(design, embed.appId, embed.context);
-    take({ type: "opened", open: opened.open, closed: opened.closed, isPreview: embed.preview, again });
+    take({ type: "opened", open: opened.open, closed: opened.closed, isPreview: embed.preview !== false, again });
+    if (opened.opensInMs) reopen(opened.opensInMs);
   } catch (error) {
     const refusal = error instanceof Refusal ? error : new Refusal(500, "unknown");
+    if (state.name === "closed") return reopen(Math.max(refusal.retryAfterMs ?? 0, pause), pause * 2);
     speak(guess, await guessed, {});
     take({ type: "refused", code: startCode(refusal), requestId: refusal.requestId });
   }
+}
+
+/**
+ * Asks for a session again when a closed widget opens; its screen stays until there is an answer.
+ * @param {number} ms
+ * @param {number} [pause]
+ */
+function reopen(ms, pause) {
+  const before = state;
+  const due = () => void (state === before && start(true, pause));
+  void import("./opening.js").then(({ whenDue }) => whenDue(ms, due), () => undefined);
 }
 
 /**
@@ -141,6 +158,7 @@ function startCode({ status, type }) {
   if (type === "app_not_found" || type === "provider_inactive") return type;
   if (status === 401) return "wrong_key";
   if (status === 403) return "forbidden";
+  if (status === 410) return "preview_expired";
   if (status === 429) return "rate_limited";
   return status >= 400 && status < 500 ? "wrong_settings" : "internal";
 }

@@ -82,6 +82,7 @@ const portuguese = {
     wrong_settings: { title: "Aqui ainda não é possível ligar", body: "Falta configurar algo nesta página. Por agora, contacte-nos de outra forma." },
     forbidden: { title: "Aqui ainda não é possível ligar", body: "Falta configurar algo nesta página. Por agora, contacte-nos de outra forma." },
     provider_inactive: { title: "As chamadas estão desativadas", body: "De momento não atendemos chamadas por esta página. Tente mais tarde ou contacte-nos de outra forma." },
+    preview_expired: { title: "Esta pré-visualização expirou", body: "Abra-a de novo a partir da consola." },
     rate_limited: { title: "Há muito movimento", body: "Houve muitos pedidos em pouco tempo. Espere um minuto e tente de novo." },
     network_unreachable: { title: "Não conseguimos chegar ao serviço", body: "Verifique a sua ligação à internet e tente de novo. Uma VPN ou a rede da empresa pode bloquear chamadas." },
     session_refused: { title: "Vamos recomeçar", body: "Esta página estava aberta há algum tempo e precisa de recomeçar. Tente de novo, por favor." },

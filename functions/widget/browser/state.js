@@ -1,7 +1,7 @@
 // The widget's state machine, pure: what is shown, and which event each step reports. Events leave through the steps
 // alone, so one call can never report both an end and an error, and a start that fails never reports a start.
 //
-//   loading -> idle | closed | error          idle, rested -> form -> starting -> calling -> ended -> survey
+//   loading -> idle | closed | error          closed -> idle | closed          idle, rested -> form -> starting -> calling -> ended -> survey
 //   starting -> idle (given up) | error       calling -> error           survey -> survey_submitted | ended (skipped)
 //   `rested` is where a call can be begun anew: ended, survey_submitted, the error of a call
 //
@@ -64,7 +64,8 @@ export function step(state, input) {
   const at = state.name;
   switch (input.type) {
     case "opened": {
-      if (at !== "loading") break;
+      // A closed widget asks again when it opens.
+      if (at !== "loading" && !(at === "closed" && input.again)) break;
       /** @type {State} */
       const next = input.open ? { name: "idle" } : { name: "closed", closed: input.closed ?? {} };
       // A page that comes back from the browser's history opens a session again, but was loaded once.

@@ -111,6 +111,10 @@ export const ERRORS = {
     retry: true,
     owner: "The app has no active phone provider. Activate one in your console.",
   },
+  preview_expired: {
+    title: "This preview has expired",
+    body: "Open it again from the console.",
+  },
   rate_limited: {
     title: "A lot is going on",
     body: "There were many requests in a short time. Please wait a minute, then try again.",

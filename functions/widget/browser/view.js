@@ -181,12 +181,27 @@ function screenOf(state, { actions, design, sheet, panel }) {
   }
 }
 
-/** What operators wrote has a direction of its own. @param {import("./design.js").Block} block */
+/** How often a picture did not come, by its address. @type {Map<string, number>} */
+const missed = new Map();
+
+/**
+ * What operators wrote has a direction of its own. The document isolates itself, so another host's picture must allow it, by
+ * CORP or by CORS: the second try asks for the latter. In place of one that does not come stands what it shows.
+ * @param {import("./design.js").Block} block
+ * @returns {HTMLElement}
+ */
 function blockOf(block) {
   if (block.kind !== "image") return element("p", { class: block.kind, dir: "auto" }, block.text);
-  const picture = element("img", { src: block.url, alt: block.alt, referrerpolicy: "no-referrer", decoding: "async" });
-  // The document isolates itself, so another host's image must allow it, by CORP or by CORS.
-  picture.addEventListener("error", () => picture.setAttribute("crossorigin", "anonymous"), { once: true });
+  const { url, alt } = block;
+  const tries = missed.get(url) ?? 0;
+  if (tries > 1) return element("p", { class: "alt", dir: "auto" }, alt);
+  /** @type {Record<string, string>} */
+  const more = tries ? { crossorigin: "anonymous" } : {};
+  const picture = element("img", { src: url, alt, referrerpolicy: "no-referrer", decoding: "async", ...more });
+  picture.addEventListener("error", () => {
+    missed.set(url, tries + 1);
+    picture.replaceWith(blockOf(block));
+  });
   return picture;
 }
 

@@ -158,6 +158,7 @@ mod tests {
             ("script of the first paint", size("main.js"), 15_360),
             ("script of a call", size("call.js"), 6_144),
             ("script of form and survey", size("sheet.js"), 2_048),
+            ("script of closed hours", size("opening.js"), 512),
             ("bridge", BRIDGE.brotli.len(), 1_024),
         ] {
             assert!(size <= limit, "{name}: {size}");

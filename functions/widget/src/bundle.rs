@@ -21,16 +21,35 @@ pub const FIRST_PAINT: [&str; 12] = [
 ];
 
 /// What is imported later: the name it is served as, and its modules, joined likewise. Calls come when somebody is about to
-/// call, sheets when an app asks its visitors questions, languages when the visitor speaks another than English.
-pub const LATER: [(&str, &[&str]); 7] = [
+/// call, sheets when an app asks its visitors questions, the wait for an opening where it is closed, languages when the visitor
+/// speaks another than English.
+pub const LATER: [(&str, &[&str]); 8] = [
     ("call.js", &["line.js", "microphone.js", "panel.js", "call.js"]),
     ("sheet.js", &["sheet.js"]),
+    ("opening.js", &["opening.js"]),
     ("de.js", &["de.js"]),
     ("es.js", &["es.js"]),
     ("fr.js", &["fr.js"]),
     ("pt.js", &["pt.js"]),
     ("ar.js", &["ar.js"]),
 ];
+
+/// Languages that a document can be told. English comes with the first paint.
+pub const LANGUAGES: [&str; 6] = ["en", "de", "es", "fr", "pt", "ar"];
+
+/// The document for who will read this language: it says which, and fetches its module beside the script.
+///
+/// # Errors
+/// When the document lacks one of the two places.
+pub fn speaking(html: &str, language: &str, hash: &str) -> Result<String, String> {
+    let (root, head) = ("<html ", "</head>");
+    if html.matches(root).count() != 1 || html.matches(head).count() != 1 {
+        return Err(format!("widget.html: {root} and {head} must stand there once"));
+    }
+    let html = html.replace(root, &format!("{root}data-lang=\"{language}\" "));
+    let link = format!("<link rel=\"modulepreload\" href=\"/a/{hash}/{language}.js\">\n{head}");
+    Ok(if language == "en" { html } else { html.replace(head, &link) })
+}
 
 /// Leaves out lines of nothing but comment, empty lines, and blanks at the beginning of a line.
 ///

@@ -8,6 +8,7 @@ use axum::{
 };
 
 use domain::{
+    design::Lang,
     limit::{Exceeded, WINDOW},
     time::Timestamp,
 };
@@ -38,12 +39,22 @@ pub enum Refused {
     Unavailable,
 }
 
-/// The widget document, framed only by `ancestors` (the default when there are none).
-pub fn document(places: &Places, ancestors: &[String], request: &HeaderMap) -> Response {
+/// The widget document, framed only by `ancestors` (the default when there are none). Of a language that is known it also
+/// fetches what is said in it, beside the script that will ask for it.
+pub fn document(places: &Places, ancestors: &[String], lang: Lang, request: &HeaderMap) -> Response {
     let policy = policy(places, ancestors);
+    let asset = assets::DOCUMENTS.iter().find(|(name, _)| *name == lang.as_str());
+    let asset = asset.map_or(&assets::DOCUMENT, |(_, asset)| asset);
     // A kept copy carries its policy; a changed policy must therefore be a changed document.
-    let tag = bundle::fingerprint([assets::DOCUMENT.tag.as_bytes(), policy.as_bytes()]);
-    fenced(assets::file(&assets::DOCUMENT, &tag, request), &policy)
+    let tag = bundle::fingerprint([asset.tag.as_bytes(), policy.as_bytes()]);
+    fenced(assets::file(asset, &tag, request), &policy)
+}
+
+/// The language that a widget's address asks for, else its app's; `Auto` where only the visitor knows.
+pub fn language(query: Option<&str>, app: Lang) -> Lang {
+    let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("lang="));
+    // Tags have no characters that an address would escape.
+    asked.and_then(Lang::of_tag).unwrap_or(app)
 }
 
 /// An error screen: calm words for the visitor, a hint for the site's owner, still HTML inside the frame.
@@ -185,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_document_is_fenced() {
-        let answer = document(&places(), &[], &HeaderMap::new());
+        let answer = document(&places(), &[], Lang::Auto, &HeaderMap::new());
         assert_eq!(
             header(&answer, "content-security-policy"),
             "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' https://media.example.com:8443; \
@@ -202,8 +213,12 @@ mod tests {
 
     #[test]
     fn an_app_names_its_own_ancestors() {
-        let answer =
-            document(&places(), &["https://a.example".into(), "https://*.b.example".into()], &HeaderMap::new());
+        let answer = document(
+            &places(),
+            &["https://a.example".into(), "https://*.b.example".into()],
+            Lang::Auto,
+            &HeaderMap::new(),
+        );
         let policy = header(&answer, "content-security-policy");
         assert!(policy.contains("frame-ancestors https://a.example https://*.b.example;"), "{policy}");
     }
@@ -211,7 +226,7 @@ mod tests {
     #[test]
     fn no_source_can_add_a_directive() {
         for bad in ["https://a.example; script-src *", "https://a.example,x", "a b", "a\r\nset-cookie: x", ""] {
-            let answer = document(&places(), &[bad.into()], &HeaderMap::new());
+            let answer = document(&places(), &[bad.into()], Lang::Auto, &HeaderMap::new());
             let policy = header(&answer, "content-security-policy");
             assert!(policy.contains("frame-ancestors 'none';"), "{bad}: {policy}");
         }
@@ -219,11 +234,42 @@ mod tests {
 
     #[test]
     fn another_policy_is_another_document() {
-        let first = document(&places(), &[], &HeaderMap::new());
+        let first = document(&places(), &[], Lang::Auto, &HeaderMap::new());
         let mut again = HeaderMap::new();
         again.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(document(&places(), &[], &again).status(), StatusCode::NOT_MODIFIED);
-        assert_eq!(document(&places(), &["https://a.example".into()], &again).status(), StatusCode::OK);
+        assert_eq!(document(&places(), &[], Lang::Auto, &again).status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(document(&places(), &["https://a.example".into()], Lang::Auto, &again).status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_language_that_is_known_comes_beside_the_script() {
+        for (lang, file) in [(Lang::Auto, None), (Lang::En, None), (Lang::De, Some("de.js")), (Lang::Ar, Some("ar.js"))]
+        {
+            let answer = document(&places(), &[], lang, &HeaderMap::new());
+            let html = axum::body::to_bytes(answer.into_body(), 10_000).await.expect("a body");
+            let html = String::from_utf8(html.to_vec()).expect("text");
+            let link = file.map(|file| format!("<link rel=\"modulepreload\" href=\"/a/{}/{file}\">", assets::HASH));
+            assert_eq!(html.matches("modulepreload").count(), usize::from(link.is_some()), "{html}");
+            assert!(html.contains(&link.unwrap_or_default()), "{html}");
+            assert_eq!(html.contains(&format!("data-lang=\"{}\"", lang.as_str())), lang != Lang::Auto, "{html}");
+        }
+        let tag = |lang| document(&places(), &[], lang, &HeaderMap::new()).headers()[header::ETAG].clone();
+        assert_ne!(tag(Lang::De), tag(Lang::Auto));
+    }
+
+    #[test]
+    fn the_address_asks_for_a_language_or_the_app_has_one() {
+        for (query, app, lang) in [
+            (None, Lang::Auto, Lang::Auto),
+            (None, Lang::De, Lang::De),
+            (Some("key=wk_1&lang=fr&order=A-1"), Lang::De, Lang::Fr),
+            (Some("lang=PT-br"), Lang::Auto, Lang::Pt),
+            (Some("lang=tlh"), Lang::De, Lang::De),
+            (Some("language=fr&xlang=fr&lang"), Lang::Auto, Lang::Auto),
+            (Some("lang=%0d%0a"), Lang::Auto, Lang::Auto),
+        ] {
+            assert_eq!(language(query, app), lang, "{query:?}");
+        }
     }
 
     #[test]

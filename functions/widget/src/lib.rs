@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::State as Shared,
+    extract::{RawQuery, State as Shared},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
@@ -105,6 +105,7 @@ async fn widget(
     Now(now): Now,
     ClientIp(ip): ClientIp,
     path: Result<Path<String>, Problem>,
+    RawQuery(query): RawQuery,
     request: HeaderMap,
 ) -> Response {
     let refused = |why| document::refused(&state.places, why);
@@ -125,7 +126,8 @@ async fn widget(
     if let Err(exceeded) = state.limiter.admit_app(app.id, now).await {
         return refused(Refused::TooMany(exceeded, now));
     }
-    document::document(&state.places, &app.frame_ancestors, &request)
+    let lang = document::language(query.as_deref(), app.lang);
+    document::document(&state.places, &app.frame_ancestors, lang, &request)
 }
 
 /// A customer's own code. It belongs to a load of the widget: it counts for the address, and not for the app again.
@@ -216,6 +218,17 @@ mod tests {
             names.insert(event.name());
         }
         assert_eq!(names.len(), domain::event::EventName::ALL.len(), "{names:?}");
+    }
+
+    /// The loader's button says what the widget's own does.
+    #[test]
+    fn the_loaders_button_speaks_the_widgets_languages() {
+        for (name, _) in assets::DOCUMENTS.iter().filter(|(name, _)| *name != "en") {
+            let lang = domain::design::Lang::of_tag(name).expect("a language");
+            let file = assets::ASSETS.iter().find(|asset| asset.name == format!("{name}.js")).expect("its file");
+            let text = std::str::from_utf8(file.plain).expect("text");
+            assert!(text.contains(&format!("\ncall: \"{}\",", domain::embed::call_us(lang))), "{name}");
+        }
     }
 
     /// The widget cleans the context by the same rules as the server: both read these vectors.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     context::{MAX_KEYS, is_key},
+    design::Lang,
     field::{self, FieldError},
     id::{AppId, Entropy},
     retention::Retention,
@@ -58,6 +59,9 @@ pub struct App {
     /// Whether it has code of its own, which a widget loads beside itself.
     #[serde(default)]
     pub custom_code: bool,
+    /// The language of its published design: widgets are told before they have a session.
+    #[serde(default)]
+    pub lang: Lang,
     /// How long what is about its visitors is kept.
     #[serde(default)]
     pub retention: Retention,
@@ -81,6 +85,7 @@ impl App {
             frame_ancestors: Vec::new(),
             allowed_origins: Vec::new(),
             custom_code: false,
+            lang: Lang::default(),
             retention: Retention::default(),
             created_at: now,
         })

@@ -4,11 +4,18 @@
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::{app::WidgetKey, field::FieldError, id::AppId};
+use crate::{
+    app::WidgetKey,
+    design::{Lang, Look},
+    field::FieldError,
+    id::AppId,
+};
 
 /// Entries of each list at most.
 pub const MAX_ORIGINS: usize = 20;
 const MAX_ORIGIN: usize = 300;
+/// Characters that the loader's button, which never changes its size, has room for.
+const MAX_LABEL: usize = 12;
 
 /// What an operator sets: both lists, whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +111,25 @@ pub fn address(widget_origin: &str, app: AppId, key: &WidgetKey) -> String {
     format!("{widget_origin}/widget/{app}?key={key}")
 }
 
+/// What the loader's button and the link say: the app's own word for calling, where the button has room for it, else that of
+/// the app's language.
+pub fn label(look: &Look) -> &str {
+    let own = look.texts.get("call").filter(|text| text.chars().count() <= MAX_LABEL);
+    own.map_or(call_us(look.lang), String::as_str)
+}
+
+/// The same without a word of the app's own: what the call button inside says, and in English what the loader says by itself.
+pub const fn call_us(lang: Lang) -> &'static str {
+    match lang {
+        Lang::Auto | Lang::En => "Call us",
+        Lang::De => "Anrufen",
+        Lang::Es => "Llamar",
+        Lang::Fr => "Appeler",
+        Lang::Pt => "Ligar",
+        Lang::Ar => "اتصال",
+    }
+}
+
 /// What a customer pastes, in the three ways that there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snippets {
@@ -116,18 +142,25 @@ pub struct Snippets {
 }
 
 impl Snippets {
-    /// Of one app's widget.
-    pub fn of(widget_origin: &str, app: AppId, key: &WidgetKey) -> Self {
+    /// Of one app's widget, in the looks of what it has published.
+    pub fn of(widget_origin: &str, app: AppId, key: &WidgetKey, look: &Look) -> Self {
         let widget = attribute(&address(widget_origin, app, key));
         let loader = attribute(&format!("{widget_origin}/embed.js"));
-        let (app, key) = (attribute(&app.to_string()), attribute(&key.to_string()));
+        let (app, key, label) = (attribute(&app.to_string()), attribute(&key.to_string()), attribute(label(look)));
+        let theme = &look.theme;
+        let (position, accent, on_accent) =
+            (theme.position.as_str(), attribute(&theme.accent), attribute(&theme.on_accent));
         Self {
             iframe: format!(
                 "<iframe src=\"{widget}\" title=\"Click to call\" width=\"380\" height=\"600\"\n  \
                  allow=\"microphone; autoplay; speaker-selection; screen-wake-lock\" loading=\"lazy\"></iframe>"
             ),
-            loader: format!("<script async src=\"{loader}\"\n  data-app-id=\"{app}\"\n  data-key=\"{key}\"></script>"),
-            link: format!("<a href=\"{widget}\" target=\"_blank\" rel=\"noopener\">Call us</a>"),
+            loader: format!(
+                "<script async src=\"{loader}\"\n  data-app-id=\"{app}\"\n  data-key=\"{key}\"\n  \
+                 data-position=\"{position}\" data-label=\"{label}\"\n  \
+                 data-accent=\"{accent}\" data-on-accent=\"{on_accent}\"></script>"
+            ),
+            link: format!("<a href=\"{widget}\" target=\"_blank\" rel=\"noopener\">{label}</a>"),
         }
     }
 }
@@ -140,7 +173,7 @@ fn attribute(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
+    use crate::{design::Position, time::Timestamp};
 
     #[test]
     fn origins_are_exact() {
@@ -229,7 +262,7 @@ mod tests {
     fn snippets_are_ready_to_paste() {
         let at = Timestamp::from_millis(1);
         let (app, key) = (AppId::mint(at, &[0; 10]), WidgetKey::mint(&[7; 20]));
-        let Snippets { iframe, loader, link } = Snippets::of("https://call.example.com", app, &key);
+        let Snippets { iframe, loader, link } = Snippets::of("https://call.example.com", app, &key, &Look::default());
         let address = format!("https://call.example.com/widget/{app}?key={key}");
         assert!(
             iframe.contains(&format!("src=\"{address}\"")) && iframe.contains("title=\"Click to call\""),
@@ -237,6 +270,31 @@ mod tests {
         );
         assert!(loader.contains(&format!("data-app-id=\"{app}\"")) && loader.contains(&format!("data-key=\"{key}\"")));
         assert!(link.contains(&format!("href=\"{address}\"")) && link.contains("rel=\"noopener\""), "{link}");
+        assert!(loader.contains(
+            "data-position=\"bottom-right\" data-label=\"Call us\"\n  data-accent=\"#0b57d0\" data-on-accent=\"#ffffff\""
+        ));
         assert_eq!(attribute("a&b\"<c>"), "a&amp;b&quot;&lt;c&gt;");
+    }
+
+    #[test]
+    fn snippets_have_the_looks_of_the_app() {
+        let at = Timestamp::from_millis(1);
+        let (app, key) = (AppId::mint(at, &[0; 10]), WidgetKey::mint(&[7; 20]));
+        let mut look = Look { lang: Lang::De, ..Look::default() };
+        look.theme.position = Position::BottomLeft;
+        (look.theme.accent, look.theme.on_accent) = ("#ffd400".into(), "#000000".into());
+        let of = |look: &Look| Snippets::of("https://call.example.com", app, &key, look);
+        let loader = of(&look).loader;
+        assert!(
+            loader.contains("data-position=\"bottom-left\" data-label=\"Anrufen\"")
+                && loader.contains("data-accent=\"#ffd400\" data-on-accent=\"#000000\""),
+            "{loader}"
+        );
+        look.texts.insert("call".into(), "\"Ring\" <us>".into());
+        let shown = of(&look);
+        assert!(shown.loader.contains("data-label=\"&quot;Ring&quot; &lt;us&gt;\""), "{}", shown.loader);
+        assert!(shown.link.ends_with(">&quot;Ring&quot; &lt;us&gt;</a>"), "{}", shown.link);
+        look.texts.insert("call".into(), "Ring the bakery at the corner".into());
+        assert_eq!(label(&look), "Anrufen", "the button would cut it");
     }
 }

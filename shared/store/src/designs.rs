@@ -19,7 +19,7 @@ use crate::{
     apps::EXISTS,
     audit::Log,
     key::{Key, Range, in_order},
-    table::{Order, Page, number, to_row},
+    table::{Order, Page, number, string, to_row},
 };
 
 /// A draft, and which change of it this is; 0 when there was none.
@@ -169,7 +169,9 @@ impl Store {
         let made = Version { version, published_at, published_by, restored_from, content };
         let still = [(":known", number(known))];
         let published = to_row(&Key::published(app), &made)?;
-        let transaction = self.transaction().check(&Key::app(app), EXISTS)?;
+        // Widgets are told the language before they have a session: it stands with the app.
+        let lang = [(":lang", string(made.content.look.lang.as_str()))];
+        let transaction = self.transaction().update(&Key::app(app), "SET #lang = :lang", Some(EXISTS), &lang)?;
         let transaction = match known {
             0 => transaction.put(published, Some("attribute_not_exists(pk)"), &[])?,
             _ => transaction.put(published, Some("version = :known"), &still)?,

@@ -60,6 +60,65 @@ test("who stayed until it closed is told at the tap; and when it opens again, ca
   await context.close();
 });
 
+test("a closed widget opens by itself, by the server's clock, and says so once", async () => {
+  await set({ mode: "always" });
+  const { page, complaints, context } = await open(browser, { ownSession: true });
+  /** @type {string[]} */
+  const events = [];
+  page.on("request", (request) => request.url().endsWith("/v1/events") && events.push(request.postDataJSON().name));
+  // The server is an hour ahead of this visitor. It opens in a second; then it is not open after all, then nothing answers.
+  const ahead = (/** @type {number} */ ms) => new Date(Date.now() + 3_600_000 + ms).toISOString();
+  let asked = 0;
+  await page.route("**/v1/sessions", async (route) => {
+    asked += 1;
+    if (asked === 3) return route.fulfill({ status: 503, headers: { "retry-after": "40" }, json: { error: { type: "unavailable", message: "…" } } });
+    const answer = await route.fetch();
+    const { data, meta } = await answer.json();
+    const closed = { message: never.message, opensAt: ahead(1_000) };
+    const json = asked < 3 ? { data: { ...data, open: false, closed, expiresAt: ahead(900_000) }, meta: { ...meta, timestamp: ahead(0) } } : { data, meta };
+    await route.fulfill({ status: 201, json });
+  });
+  await page.addInitScript(() => {
+    const said = (/** @type {any} */ (window).said = /** @type {string[]} */ ([]));
+    addEventListener("DOMContentLoaded", () => {
+      const line = /** @type {HTMLElement} */ (document.getElementById("status"));
+      new MutationObserver(() => said.push(line.textContent ?? "")).observe(line, { childList: true, characterData: true, subtree: true });
+    });
+  });
+  await page.clock.install();
+  await page.goto(address());
+  await page.getByText(never.message).waitFor();
+  const said = () => page.evaluate(() => /** @type {any} */ (window).said);
+  await page.clock.fastForward(900);
+  assert.equal(asked, 1, "not before it opens");
+  // Nobody sees it: it waits until somebody does.
+  await page.evaluate(() => Object.defineProperty(document, "hidden", { configurable: true, get: () => true }));
+  await page.clock.fastForward(60_000);
+  assert.equal(asked, 1, "not while it is hidden");
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => false });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await until(async () => asked, (count) => count === 2);
+  /** @param {number} count */
+  const goOnUntil = (count) => until(async () => {
+    await page.clock.fastForward(1_000);
+    return asked;
+  }, (all) => all === count, 20_000);
+  await goOnUntil(3);
+  await page.getByText(never.message).waitFor();
+  assert.deepEqual(await said(), ["Closed right now"]);
+  await page.clock.fastForward(30_000);
+  assert.equal(asked, 3, "no sooner than it was told");
+  await goOnUntil(4);
+  await page.getByRole("button", { name: "Call", exact: true }).waitFor();
+  assert.deepEqual(await said(), ["Closed right now", "Ready to call"]);
+  await page.clock.fastForward(3_600_000);
+  assert.deepEqual([asked, events], [4, ["widget_loaded"]]);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
 test("a call asks the relays that the session lends", async () => {
   const outside = Object.values(networkInterfaces()).flat().find((it) => it?.family === "IPv4" && !it.internal);
   const relay = createSocket("udp4");

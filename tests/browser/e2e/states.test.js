@@ -105,6 +105,98 @@ test("idle: blocks above the call button, the disclosure last, colours and corne
   await context.close();
 });
 
+test("a picture whose host forbids it is asked for by CORS too, and leaves what it shows where it does not come", async () => {
+  const pixel = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==", "base64");
+  const blocks = [
+    { kind: "image", url: "https://images.invalid/by-cors.png", alt: "By CORS" },
+    { kind: "image", url: "https://images.invalid/never.png", alt: "The workshop from outside" },
+    { kind: "image", url: "https://images.invalid/ornament.png", alt: "" },
+    { kind: "text", text: "Anna or Tom will answer." },
+  ];
+  const pictures = await makeApp({ design: { ...design, blocks } });
+  const { page, context } = await open(browser, { ownSession: true });
+  /** @type {string[]} */
+  const asked = [];
+  await page.route("https://images.invalid/**", (route) => {
+    const [name, mode] = [route.request().url().split("/").at(-1), route.request().headers().origin ? "cors" : "no-cors"];
+    asked.push(`${name} ${mode}`);
+    const headers = { "content-type": "image/png", "access-control-allow-origin": "*" };
+    if (name === "by-cors.png" && mode === "cors") return route.fulfill({ body: pixel, headers });
+    return route.abort("blockedbyresponse");
+  });
+  await page.goto(widgetAddress({ key: pictures.key }, pictures.appId));
+  const call = page.getByRole("button", { name: "Call", exact: true, disabled: false });
+  await call.waitFor();
+  const shown = () => page.locator("#words > :not(h1, h1 + p)").evaluateAll((all) => all.map((it) =>
+    it instanceof HTMLImageElement ? `${it.alt}: ${it.complete && it.naturalWidth > 0}` : it.textContent));
+  const expected = ["By CORS: true", "The workshop from outside", "", "Anna or Tom will answer."];
+  await until(shown, (all) => JSON.stringify(all) === JSON.stringify(expected));
+  // What only decorated takes no room; what did not come is not asked for again when the state is drawn anew.
+  assert.equal(await page.locator("#words > .alt").nth(1).boundingBox(), null);
+  assert.deepEqual(asked.sort(), ["by-cors.png cors", "by-cors.png no-cors", "never.png cors", "never.png no-cors", "ornament.png cors", "ornament.png no-cors"]);
+  await page.evaluate(() => {
+    navigator.mediaDevices.getUserMedia = () => new Promise(() => undefined);
+  });
+  await call.click();
+  await page.getByRole("button", { name: "Hang up" }).click();
+  await call.waitFor();
+  assert.deepEqual(await shown(), expected);
+  assert.equal(asked.filter((it) => !it.startsWith("by-cors")).length, 4);
+  await context.close();
+});
+
+test("a preview shows the draft to who has its address, marks what happens there, and says when it has expired", async () => {
+  const drafted = await makeApp({ design });
+  await manage("PUT", `${drafted.at}/design`, { ...design, texts: { title: "Soon to be seen" } });
+  const { url } = await manage("POST", `${drafted.at}/design/preview`);
+  const { page, complaints, context } = await open(browser, { ownSession: true });
+  const loaded = page.waitForRequest((request) => request.url().endsWith("/v1/events"));
+  await page.goto(url);
+  await page.getByRole("heading", { name: "Soon to be seen" }).waitFor();
+  const event = (await loaded).postDataJSON();
+  assert.deepEqual([event.name, event.data], ["widget_loaded", { isPreview: true }]);
+  assert.equal((await (await (await loaded).response())?.json()).data.deliveries, 0);
+  await page.goto(widgetAddress({ key: drafted.key }, drafted.appId));
+  await page.getByRole("heading", { name: "Talk to us" }).waitFor();
+  await page.goto(`${url}0`);
+  await page.getByRole("alert").getByRole("heading", { name: "This preview has expired" }).waitFor();
+  await page.getByText("Open it again from the console.").waitFor();
+  assert.equal(await page.getByRole("button").count(), 0);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test("what is said of an error can be an app's own", async () => {
+  const own = await makeApp({ design: { ...design, texts: { "error.mic_missing.title": "We cannot hear you yet" } } });
+  const { page, context } = await open(browser, { ownSession: true });
+  await page.addInitScript(() => {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("…", "NotFoundError"));
+  });
+  await page.goto(widgetAddress({ key: own.key }, own.appId));
+  await page.getByRole("button", { name: "Call", exact: true, disabled: false }).click();
+  await page.getByRole("alert").getByRole("heading", { name: "We cannot hear you yet" }).waitFor();
+  await page.getByText("Connect a microphone or headset, then try again.").waitFor();
+  await context.close();
+});
+
+test("a language that the address or the app names comes beside the script, and no other does", async () => {
+  const own = await makeApp({ design: { ...design, lang: "fr", blocks: [] } });
+  for (const [of, parameters, file] of /** @type {[any, Record<string, string>, string | undefined][]} */ ([
+    [own, {}, "fr.js"], [own, { lang: "ar" }, "ar.js"], [own, { lang: "en" }, undefined], [app, { lang: "de" }, "de.js"], [app, {}, undefined],
+  ])) {
+    const { page, context } = await open(browser, { ownSession: true, locale: "es" });
+    /** @type {string[]} */
+    const asked = [];
+    page.on("request", (request) => request.url().includes("/a/") && asked.push(new URL(request.url()).pathname.split("/").at(-1) ?? ""));
+    // The script never comes: who asks is the document.
+    await page.route("**/main.js", () => undefined);
+    await page.goto(widgetAddress({ key: of.key, ...parameters }, of.appId), { waitUntil: "commit" });
+    const expected = [...(file ? [file] : []), "main.js", "widget.css"].sort();
+    await until(async () => asked.toSorted(), (all) => JSON.stringify(all) === JSON.stringify(expected));
+    await context.close();
+  }
+});
+
 test("by keyboard alone: a form with what is missing said at its field, a call, and a survey", async () => {
   const { page, button, status, events, complaints, context } = await visit({ order: "A-1" });
   await button("Call").focus();
@@ -258,6 +350,7 @@ test("languages: the visitor's own, one file beside the first four; an app's own
     await button(call).waitFor();
     await page.getByRole("heading", { name: title }).waitFor();
     assert.deepEqual(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dir]), [lang, dir]);
+    // Once, also where the document asked for it before the script did.
     assert.deepEqual(files.sort(), [...(file ? [file] : []), "main.js", "widget.css"].sort());
     assert.deepEqual(complaints, []);
     await context.close();

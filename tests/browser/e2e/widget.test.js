@@ -145,6 +145,52 @@ test("a call that cannot be placed says so, turns the microphone off, and report
   await context.close();
 });
 
+test("a media server that is full is asked once more, after the time that it names", async () => {
+  const { page, complaints, context } = await open(browser, { ownSession: true });
+  /** @type {string[]} */
+  const names = [];
+  page.on("request", (request) => request.url().endsWith("/v1/events") && names.push(request.postDataJSON().name));
+  /** @type {number[]} */
+  const asked = [];
+  await page.route("**/v1/calls", (route) => {
+    asked.push(Date.now());
+    const headers = { "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after", "retry-after": "2" };
+    const json = { error: { type: "unavailable", message: "No call can begin here." } };
+    return asked.length === 1 ? route.fulfill({ status: 503, json, headers }) : route.continue();
+  });
+  await page.goto(widgetAddress());
+  await callButton(page).click();
+  await page.getByRole("status").getByText("Connected", { exact: true }).waitFor();
+  assert.equal(asked.length, 2);
+  assert.ok(asked[1] - asked[0] >= 1_900, `${asked[1] - asked[0]}`);
+  await page.getByRole("button", { name: "Hang up" }).click();
+  await until(async () => names, (all) => all.includes("call_ended"));
+  assert.deepEqual(names, ["widget_loaded", "call_started", "call_ended"]);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test("who hangs up while a full media server is waited for is not called", async () => {
+  const { page, context } = await open(browser, { ownSession: true });
+  /** @type {string[]} */
+  const names = [];
+  page.on("request", (request) => request.url().endsWith("/v1/events") && names.push(request.postDataJSON().name));
+  let asked = 0;
+  await page.route("**/v1/calls", (route) => {
+    asked += 1;
+    return route.fulfill({ status: 503, json: { error: { type: "unavailable", message: "…" } }, headers: { "access-control-allow-origin": "*" } });
+  });
+  await page.goto(widgetAddress());
+  const refused = page.waitForResponse("**/v1/calls");
+  await callButton(page).click();
+  await refused;
+  await page.getByRole("button", { name: "Hang up" }).click();
+  await callButton(page).waitFor();
+  await page.waitForTimeout(1_500);
+  assert.deepEqual([asked, names], [1, ["widget_loaded"]]);
+  await context.close();
+});
+
 /** @type {[string, string][]} */
 const microphones = [
   ["NotAllowedError", "Your microphone is blocked"],

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answerCode, errorType, level, readControl } from "../../../functions/widget/browser/line.js";
+import { answerCode, errorType, level, postOffer, readControl } from "../../../functions/widget/browser/line.js";
 import { microphoneCode } from "../../../functions/widget/browser/microphone.js";
 import { ERRORS, isErrorCode, reportText } from "../../../functions/widget/browser/texts.js";
 
@@ -69,4 +69,40 @@ test("four levels of quality", () => {
   for (const [mos, expected] of [[4.5, 4], [4.03, 4], [4.02, 3], [3.6, 3], [3.1, 2], [3.09, 1], [1, 1], [NaN, 1]]) {
     assert.equal(level(mos), expected, String(mos));
   }
+});
+
+/** @param {[number, unknown, Record<string, string>?][]} answers the media server's, one after the other */
+function serve(...answers) {
+  let asked = 0;
+  globalThis.fetch = async () => {
+    const [status, body, headers] = answers[asked++] ?? assert.fail("asked too often");
+    return new Response(typeof body === "string" ? body : JSON.stringify({ error: body }), { status, headers });
+  };
+  const offer = (isWanted = () => true) => postOffer("https://media.example/v1/calls", "v=0", "token", new AbortController().signal, isWanted);
+  return { offer, asked: () => asked };
+}
+
+const begun = /** @type {[number, string, Record<string, string>]} */ ([201, "v=0 answer", { location: "/v1/calls/call_1" }]);
+const full = /** @type {[number, unknown, Record<string, string>]} */ ([503, { type: "unavailable" }, { "retry-after": "0.01" }]);
+const busy = /** @type {[number, unknown]} */ ([409, { type: "conflict" }]);
+
+test("a full media server is asked once more, and no third time", async () => {
+  const one = serve(full, begun);
+  assert.deepEqual(await one.offer(), { address: "https://media.example/v1/calls/call_1", answer: "v=0 answer" });
+  const two = serve(full, full, begun);
+  await assert.rejects(two.offer(), { code: "media_failed" });
+  assert.equal(two.asked(), 2);
+  // A balancer without a server says the same without our words.
+  await serve([503, "<html>", { "retry-after": "0.01" }], begun).offer();
+});
+
+test("a line that is busy and a full server are waited for apart; nobody who has hung up is called", async () => {
+  const both = serve(busy, full, busy, begun);
+  await both.offer();
+  assert.equal(both.asked(), 4);
+  const given = serve(full, begun);
+  await assert.rejects(given.offer(() => false), { code: "media_failed" });
+  assert.equal(given.asked(), 1);
+  const closed = serve([409, { type: "conflict", details: [{ code: "closed" }] }], begun);
+  await assert.rejects(closed.offer(), { code: "closed" });
 });

@@ -28,6 +28,12 @@ test("an address: reserved parameters by name, everything else context", () => {
   });
 });
 
+test("a preview is a flag, or the key of a draft as it stands", () => {
+  for (const [text, preview] of [["1", true], ["true", true], ["0", false], ["false", false], ["", false], ["prv_0a", "prv_0a"], ["yes", "yes"]]) {
+    assert.equal(readAddress(new URL(`https://w.example/widget/app_1?preview=${text}`)).preview, preview);
+  }
+});
+
 test("an address with nothing in it", () => {
   assert.deepEqual(readAddress(new URL("https://w.example/widget/app_1?preview=0&profile=")), {
     appId: "app_1", key: "", profile: undefined, routingKey: undefined, lang: undefined, theme: undefined,

@@ -57,6 +57,14 @@ test("outside business hours the widget is loaded and closed", () => {
   assert.deepEqual(names, ["widget_loaded"]);
 });
 
+test("a closed widget takes another answer, and is loaded no second time", () => {
+  const shut = { ...opened, open: false, closed: {} };
+  const { state, names } = run(shut, { ...shut, again: true, closed: { message: "Later" } }, { ...opened, again: true });
+  assert.deepEqual([state.name, names], ["idle", ["widget_loaded"]]);
+  assert.equal(run(shut, opened).state.name, "closed");
+  assert.equal(run(shut, { type: "refused", code: "network_unreachable" }).state.name, "closed");
+});
+
 test("a refused session reports nothing and can be tried again", () => {
   const refused = { type: "refused", code: "network_unreachable" };
   assert.deepEqual(run(refused).state, { name: "error", code: "network_unreachable", at: "start", requestId: undefined });

@@ -4,13 +4,32 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { readDesign } from "../../../functions/widget/browser/design.js";
-import { pickLanguage } from "../../../functions/widget/browser/language.js";
+import { pickLanguage, speak } from "../../../functions/widget/browser/language.js";
 import { surveyOf } from "../../../functions/widget/browser/sheet.js";
-import { BROKEN_OFF, ERRORS, TEXTS } from "../../../functions/widget/browser/texts.js";
+import { BROKEN_OFF, ERRORS, isErrorCode, TEXTS } from "../../../functions/widget/browser/texts.js";
 
 test("the server knows the texts that an app may word itself", () => {
   const known = JSON.parse(readFileSync(new URL("../../vectors/texts.json", import.meta.url), "utf8"));
-  assert.deepEqual(Object.keys(TEXTS).sort(), known);
+  const parts = (/** @type {string} */ kind, /** @type {string[]} */ codes) => codes.flatMap((code) => [`${kind}.${code}.body`, `${kind}.${code}.title`]);
+  // What is said before there is a session cannot be an app's own.
+  const errors = parts("error", Object.keys(ERRORS).filter(isErrorCode));
+  assert.deepEqual([...Object.keys(TEXTS), ...errors, ...parts("broken", Object.keys(BROKEN_OFF))].sort(), known);
+});
+
+test("an app's own words win, of errors too; what is no text of the widget changes nothing", () => {
+  const texts = /** @type {any} */ (TEXTS);
+  const [title, busy, broken, hint] = [texts.title, ERRORS.busy.title, BROKEN_OFF.media_failed.body, ERRORS.wrong_key.owner];
+  const root = { lang: "", dir: "" };
+  /** @type {any} */ (globalThis).document = { documentElement: root };
+  speak("de", { texts: { title: "Hallo" }, errors: { busy: { title: "Besetzt", body: "Später." } }, brokenOff: {} }, {
+    title: "Die Bäckerei", "error.busy.title": "Alle backen", "broken.media_failed.body": "Ruf wieder an.",
+    "error.busy.owner": "x", "error.toString.title": "x", "constructor.prototype.toString": "x", "__proto__": "x", "nobody": "x",
+  });
+  assert.deepEqual([texts.title, ERRORS.busy.title, ERRORS.busy.body], ["Die Bäckerei", "Alle backen", "Später."]);
+  assert.deepEqual([BROKEN_OFF.media_failed.body, BROKEN_OFF.media_failed.title], ["Ruf wieder an.", "We lost the connection"]);
+  assert.deepEqual([ERRORS.busy.owner, ERRORS.wrong_key.owner, texts.nobody, String({})], [undefined, hint, undefined, "[object Object]"]);
+  assert.equal(root.lang, "de");
+  assert.ok(title !== texts.title && busy !== ERRORS.busy.title && broken !== BROKEN_OFF.media_failed.body);
 });
 
 for (const language of ["de", "es", "fr", "pt", "ar"]) {

@@ -33,9 +33,9 @@ pub(super) struct Texts;
 impl PartialSchema for Texts {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(300));
-        let texts = domain::design::TEXT_KEYS.iter();
-        let texts = texts.fold(ObjectBuilder::new(), |texts, key| texts.property(*key, text()));
-        let about = "The app's own wording, in its language, of the widget's texts.";
+        let texts = domain::design::text_keys().fold(ObjectBuilder::new(), |texts, key| texts.property(key, text()));
+        let about = "The app's own wording, in its language, of the widget's texts; `error.{code}.…` of what is said when a \
+                     call fails, `broken.{code}.…` when it breaks off after a conversation.";
         texts.additional_properties(Some(AdditionalProperties::FreeForm(false))).description(Some(about)).into()
     }
 }
