@@ -54,8 +54,7 @@ pub struct Bridge {
     codec: Option<Codec>,
     reader: Reader,
     relaying: bool,
-    /// We hold: the far side hears nothing of the visitor.
-    holding: bool,
+    /// Towards the trunk; held, when we hold.
     up: Path,
     down: Path,
     /// When the call was last told that the browser, the trunk sent.
@@ -103,7 +102,6 @@ impl Bridge {
             codec: None,
             reader: Reader::default(),
             relaying: false,
-            holding: false,
             up: Path::new(origin()),
             down: Path::new(origin()),
             heard: [None; 2],
@@ -170,6 +168,7 @@ impl Bridge {
         match command {
             Command::HangUp => Some(Input::Delete),
             Command::Drain => Some(Input::Drain),
+            Command::Deleted => Some(Input::Deleted),
             // It is over, as whoever asked learns from getting no answer.
             Command::Restart { .. } if matches!(self.call.state(), State::Ending | State::Ended(_)) => None,
             Command::Restart { offer, answer } => {
@@ -219,7 +218,7 @@ impl Bridge {
             Event::HoldAnswered { held, accepted } => {
                 // Refused, it is as it was before.
                 self.hold(held == accepted, now);
-                Trunk::OnHold(self.holding)
+                Trunk::OnHold(self.up.is_held())
             }
             Event::Rejected { status } => Trunk::Rejected(status),
             Event::Bye => Trunk::Bye,
@@ -262,7 +261,6 @@ impl Bridge {
 
     /// Whoever is on hold hears nothing of the visitor.
     fn hold(&mut self, on: bool, now: Instant) {
-        self.holding = on;
         if on {
             self.up.hold();
         } else if let Err(unfit) = self.up.resume(now) {
@@ -280,7 +278,7 @@ impl Bridge {
     }
 
     fn send_up(&mut self, packet: &Packet) {
-        if let Some(trunk) = self.trunk.as_mut().filter(|_| self.relaying && !self.holding) {
+        if let Some(trunk) = self.trunk.as_mut().filter(|_| self.relaying) {
             trunk.send_rtp(packet);
         }
     }

@@ -46,6 +46,8 @@ pub enum Input {
     Media(Leg),
     /// This server is to stop.
     Drain,
+    /// The app was deleted.
+    Deleted,
     /// Time passed.
     Tick,
 }
@@ -365,6 +367,7 @@ impl Call {
             Input::Widget(FromWidget::Digits(digits)) => self.press(digits),
             Input::Media(leg) => self.heard(leg, now),
             Input::Drain => self.fail(ErrorCode::Internal, now),
+            Input::Deleted => self.fail(ErrorCode::ProviderInactive, now),
             Input::Tick => {}
         }
     }
@@ -548,12 +551,15 @@ impl Call {
         }
     }
 
+    /// Every wish is passed on, also one for what seems to be so: the answer to an older one may be on its way.
     fn hold(&mut self, on: bool, now: Instant) {
-        if self.trunk == TrunkSide::Answered && self.holding != on {
-            self.holding = on;
-            self.watch_media(now);
-            self.outputs.push(Output::Hold(on));
+        if self.trunk != TrunkSide::Answered {
+            return;
         }
+        if std::mem::replace(&mut self.holding, on) != on {
+            self.watch_media(now);
+        }
+        self.outputs.push(Output::Hold(on));
     }
 
     /// What became of our wish; one that was refused is no longer wished.

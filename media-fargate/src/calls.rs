@@ -1,7 +1,7 @@
 //! The calls that run here: how many there may be, how requests about one reach it, and how they all come to an end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use domain::id::{CallId, SessionId};
+use domain::id::{AppId, CallId, SessionId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::browser::AcceptError;
@@ -31,6 +31,8 @@ pub enum Command {
     },
     /// The server stops.
     Drain,
+    /// The app was deleted.
+    Deleted,
 }
 
 /// Why no call begins here.
@@ -60,6 +62,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Running {
+    app: AppId,
     session: SessionId,
     commands: mpsc::Sender<Command>,
 }
@@ -108,6 +111,19 @@ impl Calls {
     pub fn find(&self, call: CallId, session: SessionId) -> Option<mpsc::Sender<Command>> {
         let running = self.running();
         running.get(&call).filter(|running| running.session == session).map(|running| running.commands.clone())
+    }
+
+    /// The apps whose calls run here.
+    pub fn apps(&self) -> HashSet<AppId> {
+        self.running().values().map(|running| running.app).collect()
+    }
+
+    /// Ends the calls of an app that was deleted.
+    pub fn end_of_app(&self, app: AppId) {
+        for running in self.running().values().filter(|running| running.app == app) {
+            // One that takes no request is asked again with the next look.
+            let _ = running.commands.try_send(Command::Deleted);
+        }
     }
 
     /// Places taken.
@@ -165,10 +181,10 @@ pub struct Place {
 
 impl Place {
     /// Takes in requests about a call from now on.
-    pub fn occupy(&mut self, call: CallId, session: SessionId) -> mpsc::Receiver<Command> {
+    pub fn occupy(&mut self, call: CallId, app: AppId, session: SessionId) -> mpsc::Receiver<Command> {
         let (commands, received) = mpsc::channel(MAX_WAITING);
         self.call = Some(call);
-        self.calls.running().insert(call, Running { session, commands });
+        self.calls.running().insert(call, Running { app, session, commands });
         received
     }
 }
@@ -187,6 +203,10 @@ mod tests {
     use domain::time::Timestamp;
 
     use super::*;
+
+    fn app() -> AppId {
+        AppId::mint(Timestamp::from_millis(0), &[1; 10])
+    }
 
     fn ids(number: u8) -> (CallId, SessionId) {
         let now = Timestamp::from_millis(0);
@@ -210,7 +230,7 @@ mod tests {
         let calls = Calls::new(5);
         let ((call, session), (_, other)) = (ids(1), ids(2));
         let mut place = calls.admit().expect("a place");
-        let mut commands = place.occupy(call, session);
+        let mut commands = place.occupy(call, app(), session);
         assert!(calls.find(call, other).is_none());
         calls.find(call, session).expect("it runs").send(Command::HangUp).await.expect("it listens");
         assert!(matches!(commands.recv().await, Some(Command::HangUp)));
@@ -218,12 +238,28 @@ mod tests {
         assert!(calls.find(call, session).is_none());
     }
 
+    #[tokio::test]
+    async fn calls_of_one_app_end_without_the_others() {
+        let calls = Calls::new(5);
+        let other = AppId::mint(Timestamp::from_millis(0), &[2; 10]);
+        let begun = [app(), other, app()].into_iter().zip(1..).map(|(app, number)| {
+            let (mut place, (call, session)) = (calls.admit().expect("a place"), ids(number));
+            let commands = place.occupy(call, app, session);
+            (place, commands)
+        });
+        let mut begun: Vec<_> = begun.collect();
+        assert_eq!(calls.apps(), HashSet::from([app(), other]));
+        calls.end_of_app(app());
+        let told: Vec<_> = begun.iter_mut().map(|(_, commands)| commands.try_recv().ok()).collect();
+        assert!(matches!(told[..], [Some(Command::Deleted), None, Some(Command::Deleted)]), "{told:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn draining_waits_then_ends_what_is_left() {
         let calls = Calls::new(5);
         let (call, session) = ids(1);
         let mut place = calls.admit().expect("a place");
-        let mut commands = place.occupy(call, session);
+        let mut commands = place.occupy(call, app(), session);
         let talking = tokio::spawn(async move {
             let asked_at = tokio::time::Instant::now();
             let asked = commands.recv().await;

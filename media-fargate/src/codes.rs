@@ -13,6 +13,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::UserHangup, Self::RemoteHangup].into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,13 +47,15 @@ pub enum ErrorCode {
     DestinationUnavailable,
     /// The call was as long as a call may be.
     CallLimit,
+    /// The app was deleted while it ran.
+    ProviderInactive,
     /// A fault of ours.
     Internal,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NetworkUnreachable,
         Self::MediaFailed,
         Self::NoAudio,
@@ -57,8 +64,14 @@ impl ErrorCode {
         Self::NoAnswer,
         Self::DestinationUnavailable,
         Self::CallLimit,
+        Self::ProviderInactive,
         Self::Internal,
     ];
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
 
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
@@ -71,6 +84,7 @@ impl ErrorCode {
             Self::NoAnswer => "no_answer",
             Self::DestinationUnavailable => "destination_unavailable",
             Self::CallLimit => "call_limit",
+            Self::ProviderInactive => "provider_inactive",
             Self::Internal => "internal",
         }
     }
@@ -86,6 +100,7 @@ impl ErrorCode {
             Self::NoAnswer => "Nobody answered.",
             Self::DestinationUnavailable => "The destination could not be reached.",
             Self::CallLimit => "The call reached the longest time a call may take.",
+            Self::ProviderInactive => "The app that was called is no longer there.",
             Self::Internal => "The media server failed or was stopped.",
         }
     }
@@ -118,6 +133,7 @@ mod tests {
             assert!(ERROR_CODES.contains(&code.as_str()), "{code:?}");
             assert_eq!(serde_json::to_value(code).expect("a string"), code.as_str());
             assert!(code.message().ends_with('.'), "{code:?}");
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
         }
     }
 
@@ -125,6 +141,7 @@ mod tests {
     fn reasons_have_one_name() {
         for reason in [Reason::UserHangup, Reason::RemoteHangup] {
             assert_eq!(serde_json::to_value(reason).expect("a string"), reason.as_str());
+            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
         }
     }
 

@@ -1,4 +1,5 @@
-//! A request about a call that another media server runs goes on to that server, once, over the private network.
+//! A request about a call that another media server runs goes on to that server, once, over the private network; and so
+//! does a new call that finds this one full.
 //!
 //! The call's row names its [`Owner`]: where it is asked on the private network, and which process it is. Such requests
 //! come in by a listener of their own ([`crate::private_router`]), whose handlers check the visitor's token again and never
@@ -20,7 +21,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use domain::id::CallId;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -108,14 +108,15 @@ pub enum Answer {
     Gone,
 }
 
-/// Sends a request about a call to its owner: `DELETE`, `PATCH` with an offer, or `GET`, which asks whether it runs there.
+/// Sends a request to another server: `POST` with an offer begins a call there; about a call of its own, `DELETE`, `PATCH`
+/// with an offer, or `GET`, which asks whether it runs.
 ///
 /// # Errors
 /// When nobody answered, or somebody who is no media server.
-pub async fn forward(owner: &Owner, method: Method, call: CallId, token: &str, offer: &str) -> Result<Answer, Failure> {
+pub async fn forward(owner: &Owner, method: Method, path: &str, token: &str, offer: &str) -> Result<Answer, Failure> {
     let request = Request::builder()
         .method(method)
-        .uri(format!("/calls/{call}"))
+        .uri(path)
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .header(header::CONTENT_TYPE, crate::signal::SDP)
         .body(Full::new(Bytes::from(offer.to_owned())))?;
@@ -127,12 +128,19 @@ pub async fn forward(owner: &Owner, method: Method, call: CallId, token: &str, o
     let (parts, body) = answer.into_parts();
     let mut response = (parts.status, Body::from(body)).into_response();
     // What a client is told, and nothing else that the other server's border added.
-    for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
+    for name in [header::CONTENT_TYPE, header::LOCATION, header::RETRY_AFTER] {
         if let Some(value) = parts.headers.get(&name) {
             response.headers_mut().insert(name, value.clone());
         }
     }
     Ok(Answer::Owner(response))
+}
+
+/// Whether this very process answers.
+pub async fn lives(owner: &Owner) -> bool {
+    let Ok(request) = Request::get("/").body(Full::default()) else { return false };
+    let answer = exchange(owner.at, request).await;
+    answer.is_ok_and(|answer| answer.headers().get(PROCESS).is_some_and(|process| process == owner.process.as_str()))
 }
 
 /// One request on a connection of its own, and its whole answer. Nothing is resolved, followed or tried again.

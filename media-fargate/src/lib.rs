@@ -3,7 +3,7 @@
 //! [`signal`] takes calls in and [`calls`] knows those that run; each is a task of its own ([`bridge`]) that owns a leg to
 //! the browser ([`browser`]) and one to the trunk ([`sip`]), asks [`call`] what to do and passes audio between them
 //! ([`path`], [`rtp`]). [`record`] writes down what became of it. Where the server stands, [`address`] finds out; calls that
-//! another one runs are that one's ([`forward`]).
+//! another one runs are that one's ([`forward`]), and those of one that died are settled by the others ([`fleet`]).
 
 pub mod address;
 pub mod bridge;
@@ -12,6 +12,7 @@ pub mod call;
 pub mod calls;
 pub mod codes;
 pub mod control;
+pub mod fleet;
 pub mod forward;
 pub mod metrics;
 pub mod path;
@@ -48,7 +49,7 @@ use edge::{
 use http::{HeaderMap, HeaderValue, header};
 use store::{Aws, Events, Limiter, Queue, Store, Vault, Verifier};
 
-use crate::{browser::WebRtc, calls::Calls, forward::Owner, metrics::Metrics, sip::Agent};
+use crate::{browser::WebRtc, calls::Calls, fleet::Fleet, forward::Owner, metrics::Metrics, sip::Agent};
 
 /// Calls that a server of two processors carries: audio that passes through takes 1.1 of them (README, "What a call takes").
 const CAPACITY: usize = 250;
@@ -74,6 +75,7 @@ pub struct Inside {
     browsers: WebRtc,
     trunks: Agent,
     calls: Calls,
+    fleet: Fleet,
     metrics: Metrics,
     widget_origin: HeaderValue,
     /// Names this process in the rows of its calls.
@@ -122,7 +124,7 @@ impl State {
         let trunks = trunks(env, &public, ports.rtp).await?;
         sip::health::start(store.clone(), &trunks, chance::hex::<8>(), sip::health::Pace::default());
         let browsers = browser::Config { public, ports: ports.browsers, ..browser::Config::new(addresses(env)?) };
-        Ok(Self(Arc::new(Inside {
+        let state = Self(Arc::new(Inside {
             verifier: Verifier::open(store.clone()),
             limiter,
             changes,
@@ -132,17 +134,26 @@ impl State {
             browsers: WebRtc::new(browsers).map_err(unavailable)?,
             trunks,
             calls: Calls::new(env.optional(env::MEDIA_CAPACITY)?.unwrap_or(CAPACITY)),
+            fleet: Fleet::default(),
             metrics: Metrics::default(),
             widget_origin,
             owner,
             at_once: env.optional(env::LIMIT_CALLS_AT_ONCE)?.unwrap_or(domain::call::AT_ONCE),
             balanced: env.optional(env::MEDIA_BALANCED)?.unwrap_or(false),
-        })))
+        }));
+        fleet::start(&state, fleet::Pace::default());
+        Ok(state)
     }
 
     /// The calls that run here.
     pub fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    /// Calls that would begin here now.
+    fn room(&self) -> usize {
+        let begins = !self.calls.is_draining() && self.trunks.works();
+        if begins { self.calls.most().saturating_sub(self.calls.count()) } else { 0 }
     }
 
     /// What the server counts, as CloudWatch reads it out of the log.
@@ -214,8 +225,9 @@ pub fn private_router(state: State) -> Router {
 
 /// Whether new calls may come: what a load balancer asks.
 async fn ready(Extract(state): Extract<State>) -> Result<&'static str, Problem> {
-    let room = state.calls.count() < state.calls.most() && !state.calls.is_draining() && state.trunks.works();
-    room.then_some("ready\n").ok_or_else(|| Problem::new(Kind::Unavailable, "No call can begin here now."))
+    (state.room() > 0)
+        .then_some("ready\n")
+        .ok_or_else(|| Problem::new(Kind::Unavailable, "No call can begin here now."))
 }
 
 async fn numbers(Extract(state): Extract<State>) -> Response {

@@ -17,10 +17,11 @@ pub struct Path {
     sent_at: Option<Instant>,
     packets: u32,
     octets: u32,
-    /// What was negotiated, and what passes packets accordingly; none before there is a description, and while held.
-    current: Option<(Format, Format, Box<dyn Transform>)>,
-    /// What was negotiated, while nothing passes.
-    held: Option<(Format, Format)>,
+    /// From which packets to which, once that is negotiated.
+    agreed: Option<(Format, Format)>,
+    /// What passes packets accordingly; none while held.
+    transform: Option<Box<dyn Transform>>,
+    held: bool,
 }
 
 /// The two sides' codecs cannot be made into each other.
@@ -31,14 +32,12 @@ pub struct Unfit;
 impl Path {
     /// Nothing passes yet. `origin` is random.
     pub fn new(origin: Origin) -> Self {
-        Self { origin, sent_at: None, packets: 0, octets: 0, current: None, held: None }
+        Self { origin, sent_at: None, packets: 0, octets: 0, agreed: None, transform: None, held: false }
     }
 
     /// Nothing passes until [`Path::resume`]. To the leg that receives it is silence and no loss: numbers stand still.
     pub fn hold(&mut self) {
-        if let Some((input, output, _)) = self.current.take() {
-            self.held = Some((input, output));
-        }
+        (self.held, self.transform) = (true, None);
     }
 
     /// Packets pass again, after as much silence as there was.
@@ -46,7 +45,15 @@ impl Path {
     /// # Errors
     /// As [`Path::negotiated`].
     pub fn resume(&mut self, now: Instant) -> Result<(), Unfit> {
-        self.held.take().map_or(Ok(()), |(input, output)| self.negotiated(input, output, now))
+        if !std::mem::replace(&mut self.held, false) {
+            return Ok(());
+        }
+        self.agreed.map_or(Ok(()), |(input, output)| self.negotiated(input, output, now))
+    }
+
+    /// Whether nothing passes because of a hold.
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// From packets of `input` to packets of `output` from now on.
@@ -54,55 +61,49 @@ impl Path {
     /// # Errors
     /// When there is no way from one to the other; then nothing passes any more.
     pub fn negotiated(&mut self, input: Format, output: Format, now: Instant) -> Result<(), Unfit> {
-        if let Some((before, after, transform)) = &mut self.current
-            && (*before, *after) == (input, output)
-        {
+        if let Some(transform) = self.transform.as_mut().filter(|_| self.agreed == Some((input, output))) {
             transform.renegotiated();
             return Ok(());
         }
-        self.current = None;
+        (self.agreed, self.transform) = (None, None);
         let origin = Origin { timestamp: self.timestamp(&output, now), ..self.origin };
         let transform = transform(input, output, origin)?;
-        if self.held.is_some() {
-            self.held = Some((input, output));
-            return Ok(());
+        self.agreed = Some((input, output));
+        if !self.held {
+            (self.origin, self.transform) = (origin, Some(transform));
         }
-        (self.origin, self.current) = (origin, Some((input, output, transform)));
         Ok(())
     }
 
     /// A packet came. Gives what goes on at once.
     pub fn push(&mut self, packet: Packet, now: Instant) -> Option<Packet> {
-        let (.., transform) = self.current.as_mut()?;
-        let packet = transform.push(packet, now);
+        let packet = self.transform.as_mut()?.push(packet, now);
         self.sent(packet, now)
     }
 
     /// What goes on because it is time; to be asked again until there is nothing.
     pub fn pull(&mut self, now: Instant) -> Option<Packet> {
-        let (.., transform) = self.current.as_mut()?;
-        let packet = transform.pull(now);
+        let packet = self.transform.as_mut()?.pull(now);
         self.sent(packet, now)
     }
 
     /// When [`Path::pull`] next has something.
     pub fn deadline(&self) -> Option<Instant> {
-        self.current.as_ref().and_then(|(.., transform)| transform.deadline())
+        self.transform.as_ref().and_then(|transform| transform.deadline())
     }
 
     /// Presses keys towards the sink.
     pub fn press(&mut self, digits: &Digits, now: Instant) {
-        if let Some((.., transform)) = &mut self.current {
+        if let Some(transform) = &mut self.transform {
             transform.press(digits, now);
         }
     }
 
     /// What went on so far; `None`: nothing.
     pub fn total(&self, now: Instant) -> Option<Sent> {
-        let current = self.current.as_ref().map(|(_, output, _)| output);
-        let output = current.or(self.held.as_ref().map(|(_, output)| output))?;
+        let (_, output) = self.agreed?;
         let Self { origin, packets, octets, sent_at, .. } = self;
-        let timestamp = self.timestamp(output, now);
+        let timestamp = self.timestamp(&output, now);
         sent_at.map(|_| Sent { ssrc: origin.ssrc, packets: *packets, octets: *octets, timestamp })
     }
 
@@ -203,6 +204,16 @@ mod tests {
             let silence = first.timestamp.wrapping_sub(last.timestamp);
             assert!((23_000..27_000).contains(&silence), "three seconds went by: {silence}");
         }
+    }
+
+    #[test]
+    fn a_hold_before_anything_is_negotiated_counts_as_well() {
+        let (mut path, now, pcmu) = (Path::new(ORIGIN), Instant::now(), format(Codec::Pcmu, 0));
+        path.hold();
+        path.negotiated(pcmu, pcmu, now).expect("it fits");
+        assert!(path.is_held() && path.push(packet(0, 1), now).is_none());
+        path.resume(now).expect("it fits");
+        assert!(!path.is_held() && path.push(packet(0, 2), now).is_some());
     }
 
     /// What happens on a path: a packet as it was sent, some of its bytes changed and its end cut; keys; a description.

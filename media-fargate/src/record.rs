@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{app::Codec, event::Event, session::Session, time::Timestamp};
+use domain::{app::Codec, call::Call, event::Event, session::Session, time::Timestamp};
 use serde_json::Value;
 use store::{Error, Events, Store, calls::Stored};
 use tokio::sync::mpsc;
+use tracing::field::display;
 
 use crate::{
     call::{End, Row},
-    codes::ErrorCode,
+    codes::{ErrorCode, Reason},
     metrics::Metrics,
 };
 
@@ -66,10 +67,22 @@ impl Recorder {
         }
         if !reported {
             tracing::error!(call = %self.stored.call.id, "call.broken");
-            let end = End::Error { duration: self.started.elapsed().as_secs(), code: ErrorCode::Internal };
-            self.take(Row::Ended { end, answered: None, status: None }, None, None).await;
-            self.over(end).await;
+            self.settle().await;
         }
+    }
+
+    /// Takes care of a call from which no more notes come: how it ended is reported as it was written down, and else that
+    /// it broke.
+    pub async fn settle(mut self) {
+        let end = match ended(&self.stored.call) {
+            Some(end) => end,
+            None => {
+                let end = End::Error { duration: self.started.elapsed().as_secs(), code: ErrorCode::Internal };
+                self.take(Row::Ended { end, answered: None, status: None }, None, None).await;
+                end
+            }
+        };
+        self.over(end).await;
     }
 
     async fn take(&mut self, row: Row, codec: Option<Codec>, quality: Option<Value>) {
@@ -95,23 +108,37 @@ impl Recorder {
         }
     }
 
-    /// Gives the claims back, reports the end and keeps the row, each for itself.
+    /// Gives the claims back, reports the end and keeps the row, each for itself. Only once all of it is done nobody needs
+    /// to look after the call any more.
     async fn over(&self, end: End) {
         self.metrics.ended(end);
         let (app, call) = (self.session.app, &self.stored.call);
         let ended_at = call.ended_at.unwrap_or_else(edge::clock::now);
         let envelope = event(&self.stored, end, ended_at).envelope(&self.session.context);
-        let (_, deliveries, _) = tokio::join!(
+        let trace = edge::trace::begin(call.session_id);
+        let (released, deliveries, kept) = tokio::join!(
             stubbornly("call.claim_kept", || self.store.release_call(app, call.session_id, call.id)),
-            stubbornly("call.end_unreported", || self.events.accept(&self.session, &envelope, None, ended_at)),
+            stubbornly("call.end_unreported", || self.events.accept(&self.session, &envelope, trace, ended_at)),
             stubbornly("call.row_unwritten", || self.store.keep_call(app, &self.stored)),
         );
+        if released.and(deliveries).and(kept).is_some() {
+            stubbornly("call.unsettled", || self.store.settle_call(&self.stored.owner, call.id)).await;
+        }
         tracing::info!(
             %app, session = %call.session_id, call = %call.id, duration_s = end.duration(), event.name = %envelope.name,
             reason = call.reason, error.code = call.error_code, sip.status = call.sip_status,
-            answered = call.answered_at.is_some(), preview = call.preview, deliveries, "call.ended"
+            answered = call.answered_at.is_some(), preview = call.preview, deliveries,
+            took_ms = ended_at.since(call.started_at).as_millis(), trace = trace.map(display), "call.ended"
         );
     }
+}
+
+/// How a call ended, if its row says so.
+fn ended(call: &Call) -> Option<End> {
+    let duration = call.duration.filter(|_| call.ended_at.is_some())?;
+    let hung_up = call.reason.as_deref().and_then(Reason::parse).map(|reason| End::Hangup { duration, reason });
+    let failed = || call.error_code.as_deref().and_then(ErrorCode::parse).map(|code| End::Error { duration, code });
+    hung_up.or_else(failed)
 }
 
 fn event(stored: &Stored, end: End, at: Timestamp) -> Event {

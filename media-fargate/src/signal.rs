@@ -9,8 +9,8 @@
 //!   do. Either may reach another server than the one that runs the call, which then passes it on ([`crate::forward`]).
 //!
 //! Refusals are the contract's: 401 for the token, 409 `provider_inactive`, 409 `conflict` when the session has a call
-//! already, 429 over the limits, 503 with `Retry-After` when this server is full or stops, or when the server that runs the
-//! call cannot be asked: nobody is told that a call is over that may well go on.
+//! already, 429 over the limits, 503 with `Retry-After` when this server is full or stops and knows no other with room, or
+//! when the server that runs the call cannot be asked: nobody is told that a call is over that may well go on.
 //!
 //! Outside business hours it is 409 `conflict` with a detail whose code is `closed`.
 //!
@@ -19,6 +19,7 @@
 //! ([`domain::id::EventId::of_end`]); a widget that reports it uses the same id.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,7 +59,7 @@ use crate::{
     State,
     bridge::{self, Bridge},
     browser::{AcceptError, MAX_OFFER_BYTES, Offer, OfferError},
-    calls::Command,
+    calls::{Command, Refusal},
     forward::{self, Answer, Owner},
     record::{Recorder, stubbornly},
     sip::{Credential, Invite, Trunk, headers},
@@ -71,6 +72,8 @@ const OFFER_LIMIT: Duration = Duration::from_secs(5);
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(1);
 /// How long a call may take to answer a new offer.
 const RESTART_LIMIT: Duration = Duration::from_secs(3);
+/// Other servers that are asked, one after the other, when this one is full.
+const MAX_ASKED: usize = 2;
 /// A call as young as this may hold its session's claim and run nowhere yet.
 const SETTLING: Duration = Duration::from_secs(10);
 
@@ -81,7 +84,8 @@ pub(crate) fn routes() -> Router<State> {
 
 /// The routes for other media servers.
 pub(crate) fn private_routes() -> Router<State> {
-    Router::new().route("/calls/{call}", delete(forwarded).patch(forwarded).get(runs))
+    let calls = Router::new().route("/calls", post(create_forwarded));
+    calls.route("/calls/{call}", delete(forwarded).patch(forwarded).get(runs))
 }
 
 async fn preflight() -> Response {
@@ -101,27 +105,83 @@ async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
-    let refuse = |refusal| {
-        state.metrics.refused();
-        Problem::new(Kind::Unavailable, format!("No call can begin here: {refusal}. Please try again shortly."))
-    };
     // Who has shown no token and no offer yet takes no place from others.
-    state.calls.look().map_err(refuse)?;
+    let refusal = state.calls.look().err();
+    let others = refusal.map(|_| state.fleet.some(MAX_ASKED)).unwrap_or_default();
+    if let Some(refusal) = refusal.filter(|_| others.is_empty()) {
+        return Err(full(&state, refusal));
+    }
     state.limiter.admit_ip(ip, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let bearer = bearer?;
-    let session = session(&state, &bearer, now).await?;
+    match refusal {
+        None => begin(&state, Some(ip), &bearer, request, started, now).await,
+        Some(refusal) => begin_elsewhere(&state, &others, &bearer, request, refusal, now).await,
+    }
+}
+
+/// The same, passed on by a server that is full. It counted the visitor's address; and from here it goes nowhere.
+async fn create_forwarded(
+    Extract(state): Extract<State>,
+    Now(now): Now,
+    bearer: Result<Bearer, Problem>,
+    request: Request,
+) -> Result<Response, Problem> {
+    begin(&state, None, &bearer?, request, Instant::now(), now).await
+}
+
+fn full(state: &State, refusal: Refusal) -> Problem {
+    state.metrics.refused();
+    Problem::new(Kind::Unavailable, format!("No call can begin here: {refusal}. Please try again shortly."))
+}
+
+/// Begins a call on another server. One that is full by now is no reason not to ask the next; one that says nothing is, for
+/// it may have begun the call.
+async fn begin_elsewhere(
+    state: &State,
+    others: &[Owner],
+    bearer: &Bearer,
+    request: Request,
+    refusal: Refusal,
+    now: Timestamp,
+) -> Result<Response, Problem> {
+    session(state, bearer, now).await?;
+    let offer = read_offer(request).await?;
+    for other in others {
+        match forward::forward(other, Method::POST, "/calls", &bearer.0, &offer).await {
+            Ok(Answer::Owner(answer)) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => return Ok(answer),
+            Ok(Answer::Owner(_) | Answer::Gone) => {}
+            Err(cause) => {
+                tracing::warn!(process = other.process(), %cause, "call.not_passed_on");
+                break;
+            }
+        }
+    }
+    Err(full(state, refusal))
+}
+
+/// Begins a call here, of a visitor at this address if it is known.
+async fn begin(
+    state: &State,
+    client: Option<IpAddr>,
+    bearer: &Bearer,
+    request: Request,
+    started: Instant,
+    now: Timestamp,
+) -> Result<Response, Problem> {
+    let session = session(state, bearer, now).await?;
     state.limiter.admit_app(session.app, now).await.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let offer = read_offer(request).await?;
     let (profile, (provider, trunk)) =
-        tokio::try_join!(destination(&state, &session, now), trunk(&state, &session, now))?;
+        tokio::try_join!(destination(state, &session, now), trunk(state, &session, now))?;
     let codec = codec(&offer, &provider)?;
-    let mut place = state.calls.admit().map_err(refuse)?;
+    let mut place = state.calls.admit().map_err(|refusal| full(state, refusal))?;
 
+    let (state, token) = (state.clone(), bearer.0.clone());
     let beginning = async move {
         let id = CallId::mint(now, &chance::bytes());
         let call = Call::start(id, &session, profile.0, now);
         let stored = Stored { call, owner: state.owner.to_string() };
-        claim(&state, &session, &bearer.0, &stored, now).await?;
+        claim(&state, &session, &token, &stored, now).await?;
         // In a task of its own: should an offer break the library, what was claimed is given back as well.
         let answering = state.clone();
         let accepting = tokio::spawn(async move { answering.browsers.accept(&offer, codec).await });
@@ -129,7 +189,7 @@ async fn create(
             Ok(accepted) => accepted,
             Err(error) => {
                 // The session may try again as soon as it hears of it, unless the table is slow.
-                let _ = timeout(WITHDRAW_LIMIT, withdraw(&state, &session, stored.call)).await;
+                let _ = timeout(WITHDRAW_LIMIT, withdraw(&state, &session, stored)).await;
                 return Err(unanswered(error));
             }
         };
@@ -139,10 +199,10 @@ async fn create(
         let extras = headers::extras(&id.to_string(), routing_key, &session.context, allowed);
         let (destination, codecs) = (profile.1, offered(codec, &provider));
         let invite = Invite { trunk, destination, codecs, extras };
-        let commands = place.occupy(id, session.id);
+        let commands = place.occupy(id, session.app, session.id);
         let bridge = Bridge::new(started, accepted, commands, Arc::new(state.trunks.clone()), invite);
         tracing::info!(
-            app = %session.app, session = %session.id, call = %id, ?codec, preview = session.preview, client = shorten(ip),
+            app = %session.app, session = %session.id, call = %id, ?codec, preview = session.preview, client = client.map(shorten),
             took_ms = started.elapsed().as_millis(), "call.begun"
         );
         let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
@@ -266,10 +326,10 @@ fn offered(codec: Codec, provider: &Provider) -> Vec<Codec> {
 /// Claims the session for a call, and a place among the app's.
 async fn claim(state: &State, session: &Session, token: &str, stored: &Stored, now: Timestamp) -> Result<(), Problem> {
     let begin = async || {
-        let begun = state.store.begin_call(session.app, stored, state.at_once, now).await;
+        let begun = state.store.begin_call(session, stored, state.at_once, now).await;
         begun.map_err(|error| {
             // It may have been written, and only the answer was lost.
-            withdraw(state, session, stored.call.clone());
+            withdraw(state, session, stored.clone());
             Problem::unavailable(error)
         })
     };
@@ -308,10 +368,10 @@ async fn take_over(state: &State, session: &Session, token: &str, now: Timestamp
 }
 
 /// Gives back what a call claimed that did not come about, also when nobody waits for it.
-fn withdraw(state: &State, session: &Session, call: Call) -> JoinHandle<()> {
+fn withdraw(state: &State, session: &Session, stored: Stored) -> JoinHandle<()> {
     let (store, app) = (state.store.clone(), session.app);
     tokio::spawn(async move {
-        stubbornly("call.claim_kept", || store.withdraw_call(app, &call)).await;
+        stubbornly("call.claim_kept", || store.withdraw_call(app, &stored)).await;
     })
 }
 
@@ -447,7 +507,8 @@ async fn elsewhere(
 }
 
 async fn ask_owner(stored: &Stored, method: Method, token: &str, offer: &str) -> Result<Answer, forward::Failure> {
-    forward::forward(&stored.owner.parse::<Owner>()?, method, stored.call.id, token, offer).await
+    let path = format!("/calls/{}", stored.call.id);
+    forward::forward(&stored.owner.parse::<Owner>()?, method, &path, token, offer).await
 }
 
 /// What is kept of a call of this session.
@@ -467,10 +528,7 @@ async fn bury(state: &State, session: Session, id: CallId, now: Timestamp) -> Re
     if let Some(stored) = left {
         let started = Instant::now().checked_sub(now.since(stored.call.started_at)).unwrap_or_else(Instant::now);
         let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
-        let recorder = Recorder { store, events, metrics, session, stored, started };
-        // Of a call without notes it is known only that it broke.
-        let (_, none) = mpsc::unbounded_channel();
-        tokio::spawn(recorder.run(none));
+        tokio::spawn(Recorder { store, events, metrics, session, stored, started }.settle());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,41 +10,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use domain::app::Codec;
-use media::browser::{
-    AcceptError, Accepted, BrowserLeg, CONTROL, Config, Event, MAX_CONTROL_BYTES, OfferError, WebRtc,
-};
+use media::browser::{AcceptError, Accepted, BrowserLeg, Config, Event, MAX_CONTROL_BYTES, OfferError, WebRtc};
 use media::rtp::Packet;
-use rtc::{
-    ice::mdns::MulticastDnsMode,
-    media_stream::MediaStreamTrack,
-    rtp::header::Header,
-    rtp_transceiver::rtp_sender::{
-        RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
-    },
-};
 use tokio::{
     net::UdpSocket,
-    sync::{Notify, mpsc},
+    sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
 use webrtc::{
-    data_channel::{DataChannel, DataChannelEvent},
-    media_stream::{
-        track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
-        track_remote::{TrackRemote, TrackRemoteEvent},
-    },
-    peer_connection::{
-        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
-        RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile as Profile, StatsSelector,
-        configure_rtcp_reports,
-    },
+    data_channel::DataChannelEvent,
+    peer_connection::{SrtpProtectionProfile as Profile, StatsSelector},
 };
 
+#[path = "support/browser.rs"]
+#[expect(dead_code, reason = "shared")]
+mod browser;
+
+use browser::{SSRC, STRONG};
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const SSRC: u32 = 4_711;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -55,129 +42,48 @@ enum Seen {
     Open,
 }
 
-/// The browser: makes offers, has one track and the data channel.
+/// The browser, and what it sees.
 struct Browser {
-    connection: Arc<dyn PeerConnection>,
-    track: Arc<TrackLocalStaticRTP>,
-    channel: Arc<dyn DataChannel>,
-    gathered: Arc<Notify>,
+    browser: browser::Browser,
     seen: mpsc::UnboundedReceiver<Seen>,
 }
 
-struct Handler {
-    gathered: Arc<Notify>,
-    seen: mpsc::UnboundedSender<Seen>,
-}
+impl Deref for Browser {
+    type Target = browser::Browser;
 
-#[async_trait]
-impl PeerConnectionEventHandler for Handler {
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        if state == RTCIceGatheringState::Complete {
-            self.gathered.notify_one();
-        }
-    }
-
-    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let seen = self.seen.clone();
-        tokio::spawn(async move {
-            while let Some(event) = track.poll().await {
-                if let TrackRemoteEvent::OnRtpPacket(packet) = event {
-                    let _ = seen.send(Seen::Rtp(packet.header.sequence_number, packet.payload));
-                }
-            }
-        });
+    fn deref(&self) -> &browser::Browser {
+        &self.browser
     }
 }
 
 impl Browser {
-    async fn new(codec: &str, clock_rate: u32) -> Self {
-        Self::with_profiles(
-            codec,
-            clock_rate,
-            vec![Profile::Srtp_Aead_Aes_128_Gcm, Profile::Srtp_Aes128_Cm_Hmac_Sha1_80],
-        )
-        .await
+    async fn new(codec: Codec) -> Self {
+        Self::with_profiles(codec, &STRONG).await
     }
 
-    async fn with_profiles(codec: &str, clock_rate: u32, profiles: Vec<Profile>) -> Self {
-        let (gathered, (seen, received)) = (Arc::new(Notify::new()), mpsc::unbounded_channel());
-        let mut engine = MediaEngine::default();
-        engine.register_default_codecs().expect("codecs");
-        for (payload_type, clock_rate) in [(110, 48_000), (126, 8_000)] {
-            let mime_type = "audio/telephone-event".to_owned();
-            let rtp_codec = RTCRtpCodec { mime_type, clock_rate, ..RTCRtpCodec::default() };
-            let event = RTCRtpCodecParameters { rtp_codec, payload_type };
-            engine.register_codec(event, RtpCodecKind::Audio).expect("a codec");
-        }
-        let settings = SettingEngineBuilder::new()
-            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-            .with_srtp_protection_profiles(profiles)
-            .build();
-        let connection = PeerConnectionBuilder::new()
-            .with_media_engine(engine)
-            .with_setting_engine(settings)
-            .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
-            .with_handler(Arc::new(Handler { gathered: gathered.clone(), seen: seen.clone() }))
-            .with_udp_addrs(vec!["127.0.0.1:0"])
-            .build()
-            .await
-            .expect("a connection");
-        let coding = RTCRtpCodingParameters { ssrc: Some(SSRC), ..RTCRtpCodingParameters::default() };
-        let channels = if codec == "audio/opus" { 2 } else { 0 };
-        let codec = RTCRtpCodec { mime_type: codec.to_owned(), clock_rate, channels, ..RTCRtpCodec::default() };
-        let encoding =
-            RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..RTCRtpEncodingParameters::default() };
-        let name = || "microphone".to_owned();
-        let track = MediaStreamTrack::new(name(), name(), name(), RtpCodecKind::Audio, vec![encoding]);
-        let track = Arc::new(TrackLocalStaticRTP::new(track));
-        connection.add_track(track.clone()).await.expect("a track");
-        let channel = connection.create_data_channel(CONTROL, None).await.expect("a data channel");
-        let reader = channel.clone();
+    async fn with_profiles(codec: Codec, profiles: &[Profile]) -> Self {
+        let (sees, seen) = mpsc::unbounded_channel();
+        let hears = sees.clone();
+        let hears = move |packet: Packet| drop(hears.send(Seen::Rtp(packet.sequence, packet.payload)));
+        let browser = browser::Browser::new(codec, profiles, hears).await;
+        let channel = browser.channel.clone();
         tokio::spawn(async move {
-            while let Some(event) = reader.poll().await {
+            while let Some(event) = channel.poll().await {
                 let _ = match event {
-                    DataChannelEvent::OnOpen => seen.send(Seen::Open),
+                    DataChannelEvent::OnOpen => sees.send(Seen::Open),
                     DataChannelEvent::OnMessage(message) => {
-                        seen.send(Seen::Text(String::from_utf8_lossy(&message.data).into_owned()))
+                        sees.send(Seen::Text(String::from_utf8_lossy(&message.data).into_owned()))
                     }
                     _ => Ok(()),
                 };
             }
         });
-        Self { connection: Arc::new(connection), track, channel, gathered, seen: received }
+        Self { browser, seen }
     }
 
-    async fn offer(&self) -> String {
-        let offer = self.connection.create_offer(None).await.expect("an offer");
-        self.connection.set_local_description(offer).await.expect("an offer of its own");
-        self.gathered.notified().await;
-        self.connection.local_description().await.expect("the offer").sdp
-    }
-
-    /// A new offer with new credentials.
-    async fn restart(&self) -> String {
-        self.connection.restart_ice().await.expect("a restart");
-        let offer = self.connection.create_offer(None).await.expect("an offer");
-        self.connection.set_local_description(offer.clone()).await.expect("an offer of its own");
-        offer.sdp
-    }
-
-    async fn hear(&self, answer: &str) {
-        let answer = RTCSessionDescription::answer(answer.to_owned()).expect("an answer");
-        self.connection.set_remote_description(answer).await.expect("our answer is understood");
-    }
-
-    async fn speak(&self, payload_type: u8, sequence_number: u16, payload: &[u8]) {
-        let header = Header {
-            version: 2,
-            payload_type,
-            sequence_number,
-            timestamp: u32::from(sequence_number) * 160,
-            ssrc: SSRC,
-            ..Header::default()
-        };
-        let packet = rtc::rtp::Packet { header, payload: Bytes::copy_from_slice(payload) };
-        self.track.write_rtp(packet).await.expect("a connection that is open");
+    async fn speak(&self, payload_type: u8, sequence: u16, payload: &[u8]) {
+        let (timestamp, payload) = (u32::from(sequence) * 160, Bytes::copy_from_slice(payload));
+        self.microphone().speak(Packet { payload_type, marker: false, sequence, timestamp, ssrc: SSRC, payload }).await;
     }
 
     async fn next_packet(&mut self) -> (u16, Bytes) {
@@ -230,7 +136,7 @@ async fn next_control(leg: &mut Box<dyn BrowserLeg>) -> String {
 /// A call that stands.
 async fn connect(webrtc: &WebRtc, browser: &Browser, codec: Codec) -> Accepted {
     let mut accepted = webrtc.accept(&browser.offer().await, codec).await.expect("an answer");
-    browser.hear(&accepted.answer).await;
+    browser.take(&accepted.answer).await;
     until_connected(&mut accepted.leg).await;
     accepted
 }
@@ -294,12 +200,12 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 async fn audio_and_control_go_both_ways() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut browser = Browser::new(Codec::Pcmu).await;
         let offer = browser.offer().await;
         let began = Instant::now();
         let Accepted { answer, format, mut leg } = webrtc.accept(&offer, Codec::Pcmu).await.expect("an answer");
         let answered = began.elapsed();
-        browser.hear(&answer).await;
+        browser.take(&answer).await;
         until_connected(&mut leg).await;
         println!("answered after {answered:?}, connected {:?} later", began.elapsed() - answered);
         opened(&mut browser).await;
@@ -326,13 +232,13 @@ async fn audio_and_control_go_both_ways() {
 async fn what_is_said_before_the_channel_opens_is_kept() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut browser = Browser::new(Codec::Pcmu).await;
         let Accepted { answer, mut leg, .. } =
             webrtc.accept(&browser.offer().await, Codec::Pcmu).await.expect("an answer");
         for text in ["one", "two", "three"] {
             leg.send_control(text.to_owned()).await;
         }
-        browser.hear(&answer).await;
+        browser.take(&answer).await;
         until_connected(&mut leg).await;
         for text in ["one", "two", "three"] {
             assert_eq!(browser.next_text().await, text);
@@ -346,7 +252,7 @@ async fn what_is_said_before_the_channel_opens_is_kept() {
 async fn messages_have_a_length_and_channels_a_name() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut browser = Browser::new(Codec::Pcmu).await;
         let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
         opened(&mut browser).await;
 
@@ -367,20 +273,16 @@ async fn messages_have_a_length_and_channels_a_name() {
 async fn the_answer_has_one_codec_and_the_event_of_its_clock() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        for (codec, name, clock, maps) in [
-            (Codec::Pcmu, "audio/PCMU", 8_000, ["0 PCMU/8000", "126 telephone-event/8000"]),
-            (Codec::Pcma, "audio/PCMA", 8_000, ["8 PCMA/8000", "126 telephone-event/8000"]),
-            (Codec::Opus, "audio/opus", 48_000, ["111 opus/48000/2", "110 telephone-event/48000"]),
+        for (codec, maps) in [
+            (Codec::Pcmu, ["0 PCMU/8000", "126 telephone-event/8000"]),
+            (Codec::Pcma, ["8 PCMA/8000", "126 telephone-event/8000"]),
+            (Codec::Opus, ["111 opus/48000/2", "110 telephone-event/48000"]),
         ] {
-            let offer = Browser::new(name, clock).await.offer().await;
-            let events = "a=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\na=rtcp-mux\r\n";
-            let offer = offer.replacen("UDP/TLS/RTP/SAVPF ", "UDP/TLS/RTP/SAVPF 110 126 ", 1);
-            let offer = offer.replacen("a=rtcp-mux\r\n", events, 1);
+            let offer = Browser::new(codec).await.offer_with_keys().await;
             let Accepted { answer, format, leg } = webrtc.accept(&offer, codec).await.expect("an answer");
             let answered: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")).collect();
             assert_eq!(answered, maps);
-            let event = if clock == 8_000 { 126 } else { 110 };
-            assert_eq!(format.events, Some(event));
+            assert_eq!(format.events, browser::format(codec).events);
             assert!(answer.contains("a=setup:passive"), "the server waits for the handshake");
             leg.close().await;
         }
@@ -392,12 +294,8 @@ async fn the_answer_has_one_codec_and_the_event_of_its_clock() {
 async fn every_codec_is_heard() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        for (codec, name, clock) in [
-            (Codec::Pcmu, "audio/PCMU", 8_000),
-            (Codec::Pcma, "audio/PCMA", 8_000),
-            (Codec::Opus, "audio/opus", 48_000),
-        ] {
-            let mut browser = Browser::new(name, clock).await;
+        for codec in [Codec::Pcmu, Codec::Pcma, Codec::Opus] {
+            let mut browser = Browser::new(codec).await;
             let mut accepted = connect(&webrtc, &browser, codec).await;
             heard(&mut browser, &mut accepted, 7).await;
             accepted.leg.close().await;
@@ -411,7 +309,7 @@ async fn an_ice_restart_changes_credentials_and_keeps_the_call() {
     for ice_lite in [true, false] {
         within(async {
             let webrtc = WebRtc::new(Config { ice_lite, ..config() }).expect("a certificate");
-            let mut browser = Browser::new("audio/PCMU", 8_000).await;
+            let mut browser = Browser::new(Codec::Pcmu).await;
             let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
             opened(&mut browser).await;
             heard(&mut browser, &mut accepted, 1).await;
@@ -423,7 +321,7 @@ async fn an_ice_restart_changes_credentials_and_keeps_the_call() {
             assert_eq!(candidates(&answer), candidates(&accepted.answer));
             let again = accepted.leg.restart(&offer).await;
             assert_eq!(again, Err(AcceptError::Offer(OfferError::Restart)), "the same offer twice");
-            browser.hear(&answer).await;
+            browser.take(&answer).await;
             until_connected(&mut accepted.leg).await;
             heard(&mut browser, &mut accepted, 2).await;
             browser.channel.send_text("still here").await.expect("an open channel");
@@ -438,7 +336,7 @@ async fn an_ice_restart_changes_credentials_and_keeps_the_call() {
 async fn closing_frees_sockets_and_tasks() {
     within(async {
         let webrtc = WebRtc::new(Config { ports: Some(21_000..=21_009), ..config() }).expect("a certificate");
-        let browser = Browser::new("audio/PCMU", 8_000).await;
+        let browser = Browser::new(Codec::Pcmu).await;
         let offer = browser.offer().await;
         let (files, running) = (open_files(), tasks());
         for round in 0..30 {
@@ -462,7 +360,7 @@ async fn a_call_that_stood_leaves_nothing_either() {
         let webrtc = WebRtc::new(config()).expect("a certificate");
         let (files, running) = (open_files(), tasks());
         for _ in 0..5 {
-            let mut browser = Browser::new("audio/PCMU", 8_000).await;
+            let mut browser = Browser::new(Codec::Pcmu).await;
             let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
             heard(&mut browser, &mut accepted, 1).await;
             accepted.leg.close().await;
@@ -480,7 +378,7 @@ async fn a_call_that_stood_leaves_nothing_either() {
 async fn a_browser_that_leaves_is_told_at_once() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut browser = Browser::new(Codec::Pcmu).await;
         let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
         opened(&mut browser).await;
         let began = Instant::now();
@@ -555,7 +453,7 @@ async fn behind_a_nat_the_public_address_is_told_and_a_cut_line_is_noticed() {
         let port = 21_100;
         let nat = Nat::between(SocketAddr::new(PUBLIC, port), SocketAddr::new(LOOPBACK, port)).await;
         let webrtc = WebRtc::new(behind_nat(port)).expect("a certificate");
-        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut browser = Browser::new(Codec::Pcmu).await;
         let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
         assert_eq!(candidates(&accepted.answer), vec![format!("{PUBLIC}:{port}"); 2], "UDP and TCP, nothing private");
         assert!(!accepted.answer.contains("127.0.0.1"), "{}", accepted.answer);
@@ -583,7 +481,7 @@ async fn ports_come_from_the_range_and_run_out() {
     within(async {
         let webrtc = WebRtc::new(Config { ports: Some(21_200..=21_202), ..config() }).expect("a certificate");
         let taken = UdpSocket::bind((LOOPBACK, 21_200)).await.expect("a port that somebody else has");
-        let browser = Browser::new("audio/PCMU", 8_000).await;
+        let browser = Browser::new(Codec::Pcmu).await;
         let offer = browser.offer().await;
         let first = webrtc.accept(&offer, Codec::Pcmu).await.expect("the next port");
         assert_eq!(candidates(&first.answer), ["127.0.0.1:21201"; 2]);
@@ -612,7 +510,7 @@ async fn media_is_encrypted_as_agreed_and_not_weaker() {
                 "SRTP_AES128_CM_HMAC_SHA1_80",
             ),
         ] {
-            let mut browser = Browser::with_profiles("audio/PCMU", 8_000, profiles).await;
+            let mut browser = Browser::with_profiles(Codec::Pcmu, &profiles).await;
             let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
             heard(&mut browser, &mut accepted, 1).await;
             let report = browser.connection.get_stats(Instant::now(), StatsSelector::None).await;
@@ -622,9 +520,9 @@ async fn media_is_encrypted_as_agreed_and_not_weaker() {
             accepted.leg.close().await;
         }
 
-        let weak = Browser::with_profiles("audio/PCMU", 8_000, vec![Profile::Srtp_Aes128_Cm_Hmac_Sha1_32]).await;
+        let weak = Browser::with_profiles(Codec::Pcmu, &[Profile::Srtp_Aes128_Cm_Hmac_Sha1_32]).await;
         let mut accepted = webrtc.accept(&weak.offer().await, Codec::Pcmu).await.expect("an answer");
-        weak.hear(&accepted.answer).await;
+        weak.take(&accepted.answer).await;
         let event = accepted.leg.recv().await;
         assert!(matches!(event, Event::Disconnected | Event::Failed | Event::Closed), "no handshake, but {event:?}");
         accepted.leg.close().await;
@@ -667,10 +565,10 @@ async fn a_flood_of_client_hellos_loses_no_call() {
         for _ in 0..CALLS {
             let (webrtc, sent) = (webrtc.clone(), sent.clone());
             calls.spawn(async move {
-                let mut browser = Browser::new("audio/PCMU", 8_000).await;
+                let mut browser = Browser::new(Codec::Pcmu).await;
                 let mut accepted = webrtc.accept(&browser.offer().await, Codec::Pcmu).await.expect("an answer");
                 let flood = tokio::spawn(flood(udp(&accepted.answer), sent));
-                browser.hear(&accepted.answer).await;
+                browser.take(&accepted.answer).await;
                 until_connected(&mut accepted.leg).await;
                 heard(&mut browser, &mut accepted, 1).await;
                 flood.abort();
@@ -709,7 +607,7 @@ async fn flood(target: SocketAddr, sent: Arc<AtomicUsize>) {
 async fn how_the_leg_fares_is_counted_both_ways() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        let mut browser = Browser::new("audio/PCMU", 8_000).await;
+        let mut browser = Browser::new(Codec::Pcmu).await;
         let mut accepted = connect(&webrtc, &browser, Codec::Pcmu).await;
         heard(&mut browser, &mut accepted, 0).await;
         // Reports come about once a second (RFC 3550, section 6.2). Every tenth packet is lost, each way.
@@ -744,7 +642,7 @@ async fn how_the_leg_fares_is_counted_both_ways() {
 async fn offers_that_cannot_be_answered_leave_nothing_behind() {
     within(async {
         let webrtc = WebRtc::new(config()).expect("a certificate");
-        let browser = Browser::new("audio/PCMU", 8_000).await;
+        let browser = Browser::new(Codec::Pcmu).await;
         let offer = browser.offer().await;
         let (files, running) = (open_files(), tasks());
         let lines: Vec<&str> = offer.split_inclusive("\r\n").collect();

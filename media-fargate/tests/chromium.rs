@@ -154,12 +154,12 @@ async fn call(config: Config, codec: Codec, options: Value) -> (Value, Report) {
     let report = tokio::time::timeout(PATIENCE, received.recv()).await.expect("in time").expect("a report");
     serving.abort();
     println!(
-        "{codec:?}: answered {:.1} ms, connected {:.1} ms, channel {:.1} ms, echo {:.1} ms, gap {:.0} ms; {} {} {}; {report:?}",
+        "{codec:?}: answered {:.1} ms, connected {:.1} ms, channel {:.1} ms, echo {:.1} ms, {} lost; {} {} {}; {report:?}",
         seen["answered"],
         seen["connected"],
         seen["open"],
         seen["echo"],
-        seen["gap"],
+        seen["lost"],
         seen["protocol"],
         seen["srtp"],
         seen["dtls"],
@@ -210,8 +210,9 @@ async fn a_restart_goes_on_with_new_credentials() {
     for lite in [true, false] {
         let options = json!({"tcp": false, "restart": true, "seconds": 3});
         let (seen, report) = call(config(lite), Codec::Pcmu, options).await;
-        assert!(report.packets >= 200, "{report:?}");
-        assert!(seen["gap"].as_f64().is_some_and(|gap| gap < 1_000.0), "{seen}");
+        // Audio of less than a second, whichever way it was lost, and however slow the machine is: what comes back has the
+        // numbers it was sent with.
+        assert!(seen["lost"].as_i64().is_some_and(|lost| lost < 50), "{seen} {report:?}");
     }
 }
 

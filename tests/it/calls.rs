@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use domain::time::Timestamp;
 use http::Method;
 use local::Options;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use store::fleet::Server;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 use crate::{
+    design::{called, table},
     sessions::expired,
     support::{
         house::{MadeApp, Running, client, eventually, options, pause},
@@ -236,6 +239,23 @@ async fn a_call_ends_as_whoever_ends_it_says() {
     }
     house.stop().await;
     assert_eq!(receiver.received().len(), 3, "each end once");
+}
+
+/// Its server was killed, and its visitor never calls again.
+#[tokio::test(flavor = "multi_thread")]
+async fn integrations_hear_of_a_call_whose_server_died() {
+    let house = Running::start().await;
+    let (app, receiver) = (app(&house).await, Receiver::start().await);
+    house.integrate(&app, &receiver, &EVENTS, json!({})).await;
+    let session = house.session(&app, json!({"context": {"page": "pricing"}})).await;
+    let id = called(&house, &app, &session, false).await;
+    table(&house).lease_server(&Server::new("server", 0, Timestamp::from_millis(0))).await.expect("stored");
+    eventually(Duration::from_secs(60), || !receiver.received().is_empty()).await;
+    let event = receiver.received()[0].body.clone();
+    assert_eq!(event["id"], format!("evt_{}", id.strip_prefix("call_").expect("a call's id")));
+    assert_eq!((&event["name"], &event["data"]["errorCode"]), (&json!("call_error"), &json!("internal")));
+    house.stop().await;
+    assert_eq!(receiver.received().len(), 1, "once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,7 @@ async fn fill(house: &Running, token: &str, values: &Value) -> Answer {
     house.send("localhost", Method::PUT, "/v1/form", &headers, Some(body)).await
 }
 
-fn table(house: &Running) -> Store {
+pub fn table(house: &Running) -> Store {
     let at = &house.local().aws;
     let aws = Aws::local(Endpoints { dynamodb: at.dynamodb.clone(), sqs: at.sqs.clone(), kms: at.kms.clone() });
     Store::open(&aws, house.local().tables.values().next().expect("a table").as_str())
@@ -109,7 +109,7 @@ pub async fn called(house: &Running, app: &MadeApp, session: &Answer, over: bool
     let profile = DestinationId::mint(now, &number);
     let mut stored = Stored { call: Call::start(call, &session, profile, now), owner: "server".into() };
     let store = table(house);
-    store.begin_call(app, &stored, 10, now).await.expect("asked").expect("begun");
+    store.begin_call(&session, &stored, 10, now).await.expect("asked").expect("begun");
     if over {
         stored.call.ended_at = Some(now);
         store.keep_call(app, &stored).await.expect("kept");

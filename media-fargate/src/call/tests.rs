@@ -273,7 +273,7 @@ fn a_conversation_and_its_ends() {
         // On hold the contact centre may be silent: put there by the visitor, by itself, by both.
         (
             "1 hold, 1 hold, 19 hear-browser, 38 hear-browser, 39 unhold, 57 hear-browser, 59.5 over, …",
-            "1 HOLD true, 39 HOLD false, 59 stop, 59 BYE, 59 row end 0 0, 59 error 59 NoAudio, 59 told, 61 close, 61 END",
+            "1 HOLD true, 1 HOLD true, 39 HOLD false, 59 stop, 59 BYE, 59 row end 0 0, 59 error 59 NoAudio, 59 told, 61 close, 61 END",
         ),
         (
             "1 held, 1 held, 19 hear-browser, 30 hold, 31 resumed, 49 hear-browser, 60 bye, 60 closed",

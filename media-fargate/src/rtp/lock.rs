@@ -1,10 +1,12 @@
 //! Symmetric RTP: whom a leg without DTLS listens to, and where it sends (security.md, "Media").
 //!
-//! The description names an address, but behind a NAT the packets come from another. So the first source that sends what
-//! was negotiated is taken, and then nobody else: whoever sprays packets at our ports neither hears nor speaks. Only a new
-//! description opens the choice again.
+//! The description names an address, but behind a NAT the packets come from another port than it says, or from another
+//! address: then from the one that speaks SIP for it, for a description with a private address is of no use to anybody
+//! outside. So the first source at either of the two that sends what was negotiated is taken, and then nobody else. At any
+//! other address nobody is heard, and nothing is sent there: whoever sprays packets at our ports neither hears nor speaks.
+//! Only a new description opens the choice again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Format, Packet};
 
@@ -16,6 +18,8 @@ const PROOF: u8 = 2;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lock {
     named: Option<SocketAddr>,
+    /// Who speaks SIP for it.
+    peer: Option<IpAddr>,
     locked: Option<SocketAddr>,
     candidate: Option<Candidate>,
 }
@@ -29,15 +33,15 @@ struct Candidate {
 }
 
 impl Lock {
-    /// For a leg whose description names an address; `None`: it names none to send to.
-    pub fn new(named: Option<SocketAddr>) -> Self {
-        Self { named, locked: None, candidate: None }
+    /// For a leg whose description names an address (`None`: it names none to send to), and whose SIP this host speaks.
+    pub fn new(named: Option<SocketAddr>, peer: Option<IpAddr>) -> Self {
+        Self { named, peer, locked: None, candidate: None }
     }
 
     /// A new description. Only one that names another address opens the choice again: a refresh repeats the old one.
-    pub fn renamed(&mut self, named: Option<SocketAddr>) {
-        if named != self.named {
-            *self = Self::new(named);
+    pub fn renamed(&mut self, named: Option<SocketAddr>, peer: Option<IpAddr>) {
+        if (named, peer) != (self.named, self.peer) {
+            *self = Self::new(named, peer);
         }
     }
 
@@ -52,12 +56,18 @@ impl Lock {
         if !known || settled {
             return false;
         }
-        let admitted = self.named == Some(source) || self.proven(source, packet);
+        let admitted = self.named == Some(source) || (self.expects(source.ip()) && self.proven(source, packet));
         if admitted {
             self.locked = Some(source);
             self.candidate = None;
         }
         admitted
+    }
+
+    /// Whether packets may come from this host, whatever the port.
+    fn expects(&self, host: IpAddr) -> bool {
+        let expected = [self.named.map(|named| named.ip()), self.peer];
+        expected.into_iter().flatten().any(|expected| expected.to_canonical() == host.to_canonical())
     }
 
     fn proven(&mut self, source: SocketAddr, packet: &Packet) -> bool {
@@ -91,7 +101,10 @@ mod tests {
 
     const FORMAT: Format = Format { codec: Codec::Pcmu, audio: 0, events: Some(101), comfort_noise: None };
     const NAMED: &str = "192.0.2.1:4000";
+    /// The same host by another port, and who speaks SIP for it by two.
+    const MOVED: &str = "192.0.2.1:4711";
     const NAT: &str = "198.51.100.7:5000";
+    const OTHER: &str = "198.51.100.7:5002";
     const THIEF: &str = "203.0.113.66:6666";
 
     fn address(text: &str) -> SocketAddr {
@@ -106,7 +119,7 @@ mod tests {
     #[test]
     fn who_is_heard() {
         type Heard = ((&'static str, u8, u32, u16), bool);
-        let cases: [(&str, &[Heard], &str); 7] = [
+        let cases: [(&str, &[Heard], &str); 9] = [
             (NAMED, &[], NAMED),
             (NAMED, &[((NAMED, 0, 1, 1), true), ((NAT, 0, 1, 2), false), ((NAT, 0, 1, 3), false)], NAMED),
             (
@@ -121,14 +134,26 @@ mod tests {
             ),
             // What was not negotiated proves nothing, not even of the named address.
             (NAMED, &[((THIEF, 96, 2, 1), false), ((THIEF, 96, 2, 2), false), ((NAMED, 9, 1, 1), false)], NAMED),
+            // Neither does anything at another address, however long it goes on.
+            (
+                NAMED,
+                &[
+                    ((THIEF, 0, 2, 1), false),
+                    ((THIEF, 0, 2, 2), false),
+                    ((THIEF, 0, 2, 3), false),
+                    ((NAT, 0, 1, 1), false),
+                ],
+                NAMED,
+            ),
+            (NAMED, &[((MOVED, 0, 1, 1), false), ((MOVED, 0, 1, 2), true)], MOVED),
             // Two sources in turn prove neither; a stray packet, another stream or a gap begins again.
             (
                 NAMED,
                 &[
                     ((NAT, 0, 1, 1), false),
-                    ((THIEF, 0, 2, 1), false),
+                    ((OTHER, 0, 2, 1), false),
                     ((NAT, 0, 1, 2), false),
-                    ((THIEF, 0, 2, 2), false),
+                    ((OTHER, 0, 2, 2), false),
                 ],
                 NAMED,
             ),
@@ -141,11 +166,11 @@ mod tests {
             (
                 NAMED,
                 &[
-                    ((THIEF, 0, 2, u16::MAX), false),
-                    ((THIEF, 0, 2, 0), true),
+                    ((NAT, 0, 2, u16::MAX), false),
+                    ((NAT, 0, 2, 0), true),
                     ((NAMED, 0, 1, 50), true),
-                    ((THIEF, 0, 2, 1), false),
-                    ((THIEF, 0, 2, 2), false),
+                    ((NAT, 0, 2, 1), false),
+                    ((NAT, 0, 2, 2), false),
                     // Whoever is locked may send anything; the transform looks at it.
                     ((NAMED, 77, 1, 51), true),
                 ],
@@ -153,7 +178,7 @@ mod tests {
             ),
         ];
         for (number, (named, packets, target)) in cases.into_iter().enumerate() {
-            let mut lock = Lock::new(Some(address(named)));
+            let mut lock = Lock::new(Some(address(named)), Some(address(NAT).ip()));
             for ((source, payload_type, ssrc, sequence), heard) in packets {
                 let admitted = lock.admits(address(source), &packet(*payload_type, *ssrc, *sequence), &FORMAT);
                 assert_eq!(admitted, *heard, "case {number}: {source} {payload_type} {ssrc} {sequence}");
@@ -164,16 +189,18 @@ mod tests {
 
     #[test]
     fn only_another_description_opens_the_choice() {
-        let mut lock = Lock::new(None);
+        let peer = Some(address(NAT).ip());
+        let mut lock = Lock::new(None, peer);
         assert_eq!(lock.target(), None);
         let hears = |lock: &mut Lock, source, sequence| lock.admits(address(source), &packet(0, 1, sequence), &FORMAT);
+        assert!(!hears(&mut lock, THIEF, 1) && !hears(&mut lock, THIEF, 2), "an address of nobody's");
         assert!(!hears(&mut lock, NAT, 1) && hears(&mut lock, NAT, 2));
-        lock.renamed(None);
+        lock.renamed(None, peer);
         assert_eq!(lock.locked(), Some(address(NAT)));
-        lock.renamed(Some(address(NAMED)));
+        lock.renamed(Some(address(NAMED)), peer);
         assert_eq!((lock.locked(), lock.target()), (None, Some(address(NAMED))));
         assert!(hears(&mut lock, NAMED, 1));
-        lock.renamed(Some(address(NAMED)));
+        lock.renamed(Some(address(NAMED)), peer);
         assert!(!hears(&mut lock, NAT, 3) && !hears(&mut lock, NAT, 4));
     }
 }

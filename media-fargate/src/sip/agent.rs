@@ -17,7 +17,7 @@ use rsipstack::{
     dialog::authenticate::{AuthRetry, Credential as Digest, handle_client_authenticate},
     platform::tls::set_client_connector,
     sip::{
-        Auth, Header, HeadersExt, HostWithPort, Method, Param, Request, Response, Scheme, SipMessage, StatusCode,
+        Auth, Header, HeadersExt, Host, HostWithPort, Method, Param, Request, Response, Scheme, SipMessage, StatusCode,
         StatusCodeKind, Uri, transport::Transport as Wire, typed,
     },
     transaction::{
@@ -65,6 +65,8 @@ const NOT_AGAIN_FOR: Duration = Duration::from_secs(600);
 const MAX_REFUSALS: usize = 1_024;
 /// Requests being answered at once.
 const MAX_ANSWERING: usize = 256;
+/// Hosts of a dialog that are looked at: more than it can need.
+const MAX_FOLLOWED: usize = 16;
 /// Requests about one call waiting for its leg.
 const MAX_WAITING: usize = 8;
 
@@ -277,11 +279,12 @@ impl Shared {
         rsipstack::transaction::make_call_id(option.callid_suffix.as_deref(), option.callid_format).value().to_owned()
     }
 
-    /// Takes in requests about a call until the registration is dropped.
-    pub(super) fn register(self: &Arc<Self>, call_id: &str, tag: &str) -> (Registration, Requests) {
+    /// Takes in requests about a call until the registration is dropped: those from these addresses, and from those that
+    /// its dialogs name ([`Registration::follow`]).
+    pub(super) fn register(self: &Arc<Self>, call_id: &str, tag: &str, peers: &[IpAddr]) -> (Registration, Requests) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         let id = (call_id.to_owned(), tag.to_owned());
-        self.door.open(id.clone(), sender);
+        self.door.open(id.clone(), sender, peers);
         (Registration { shared: self.clone(), id }, Requests::new(receiver))
     }
 
@@ -423,6 +426,31 @@ pub(crate) struct Registration {
     id: LegId,
 }
 
+impl Registration {
+    /// Takes in requests of whom a dialog names: where ours within it are sent to, the far side's may come from.
+    pub(crate) fn follow(&self, dialog: &Dialog) {
+        let (mut names, mut hosts) = (Vec::new(), dialog.hosts().collect::<Vec<_>>());
+        hosts.truncate(MAX_FOLLOWED);
+        for host in hosts {
+            match host {
+                Host::IpAddr(ip) => self.shared.door.hear(&self.id, *ip),
+                Host::Domain(name) => names.push(name.0.clone()),
+            }
+        }
+        if names.is_empty() {
+            return;
+        }
+        let (shared, id) = (self.shared.clone(), self.id.clone());
+        tokio::spawn(async move {
+            for name in names {
+                let found = timeout(CONNECT_DEADLINE, shared.dns.addresses(&name)).await;
+                // A name without an address adds nobody.
+                found.into_iter().flatten().flatten().for_each(|ip| shared.door.hear(&id, ip));
+            }
+        });
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         self.shared.door.close(&self.id);
@@ -522,7 +550,6 @@ async fn answer(shared: &Shared, mut transaction: Transaction) {
 
 /// Where `uri` leads, when that is an address to send to of the same family as `like`.
 async fn locate(dns: &dyn Lookup, reach: &Reach, uri: &Uri, like: SocketAddr) -> Option<SocketAddr> {
-    use rsipstack::sip::Host;
     let port = uri.host_with_port.port.map_or(5060, |port| port.0);
     let found = match &uri.host_with_port.host {
         Host::IpAddr(ip) => vec![*ip],

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use rsipstack::sip::{Header, Headers, HeadersExt, Method, Request, Response, Uri, Version, typed};
+use rsipstack::sip::{Header, Headers, HeadersExt, Host, Method, Request, Response, Uri, Version, typed};
 
 /// Numbers of the requests we send in one call; dialogs of one fork share it, for a gap is allowed and a repeat is not.
 #[derive(Clone, Debug)]
@@ -76,6 +76,12 @@ impl Dialog {
     /// Where requests are sent: the first route, or the target.
     pub fn next_hop(&self) -> &Uri {
         self.routes.first().map_or(&self.target, |route| &route.uri)
+    }
+
+    /// Whom its target and routes name.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        let uris = std::iter::once(&self.target).chain(self.routes.iter().map(|route| &route.uri));
+        uris.map(|uri| &uri.host_with_port.host)
     }
 
     /// The numbers of our requests.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use domain::limit::shorten;
 use rsipstack::{
     dialog::DialogId,
     platform::net::UdpSocket as Datagrams,
@@ -31,6 +32,8 @@ const STRANGERS_PER_SECOND: u32 = 200;
 const PEER_FOR: Duration = Duration::from_secs(3_600);
 /// Peers remembered at most.
 const MAX_PEERS: usize = 4_096;
+/// Addresses of one leg's far side at most.
+const MAX_SPEAKERS: usize = 64;
 
 /// Which leg a request is about: the call's id and our tag.
 pub(super) type LegId = (String, String);
@@ -38,9 +41,28 @@ pub(super) type LegId = (String, String);
 /// Who may come in.
 #[derive(Default)]
 pub(super) struct Door {
-    legs: Mutex<HashMap<LegId, mpsc::Sender<Transaction>>>,
+    legs: Mutex<HashMap<LegId, Entry>>,
     /// Whom we sent requests to, and when last.
     peers: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+/// A leg that takes requests in.
+struct Entry {
+    requests: mpsc::Sender<Transaction>,
+    /// Where its far side is. Call-ID and tags stand in many a log: whoever knows them is not believed for that.
+    speakers: Vec<IpAddr>,
+    /// Somebody else tried, which is told once.
+    told: bool,
+}
+
+impl Entry {
+    fn hears(&mut self, from: IpAddr, request: &Request) -> bool {
+        let hears = self.speakers.contains(&from);
+        if !hears && !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(method = %request.method, from = shorten(from), "sip.foreign_request");
+        }
+        hears
+    }
 }
 
 /// The lock's value, whoever panicked with it: every update is one insertion or removal.
@@ -49,9 +71,21 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Door {
-    /// Requests about a leg go there from now on.
-    pub(super) fn open(&self, id: LegId, leg: mpsc::Sender<Transaction>) {
-        lock(&self.legs).insert(id, leg);
+    /// Requests about a leg go there from now on, those of these addresses.
+    pub(super) fn open(&self, id: LegId, requests: mpsc::Sender<Transaction>, speakers: &[IpAddr]) {
+        let speakers = speakers.iter().map(IpAddr::to_canonical).collect();
+        lock(&self.legs).insert(id, Entry { requests, speakers, told: false });
+    }
+
+    /// And those of this one.
+    pub(super) fn hear(&self, id: &LegId, speaker: IpAddr) {
+        let (mut legs, speaker) = (lock(&self.legs), speaker.to_canonical());
+        if let Some(leg) = legs.get_mut(id)
+            && leg.speakers.len() < MAX_SPEAKERS
+            && !leg.speakers.contains(&speaker)
+        {
+            leg.speakers.push(speaker);
+        }
     }
 
     /// And no longer.
@@ -61,7 +95,7 @@ impl Door {
 
     /// Where requests about a leg go.
     pub(super) fn leg(&self, id: &LegId) -> Option<mpsc::Sender<Transaction>> {
-        lock(&self.legs).get(id).cloned()
+        lock(&self.legs).get(id).map(|leg| leg.requests.clone())
     }
 
     /// How many legs there are.
@@ -85,11 +119,12 @@ impl Door {
         lock(&self.peers).get(&ip).is_some_and(|met| met.elapsed() < PEER_FOR)
     }
 
-    /// Whether a request is anything to us: one of our peers sent it, or it is about a call of ours, whose names nobody
-    /// else knows.
+    /// Whether a request is anything to us: it is about a call of ours and comes from that call's far side, or about none
+    /// and comes from one of our peers.
     fn admits(&self, request: &Request, from: Option<IpAddr>) -> bool {
-        from.is_some_and(|from| self.knows(from))
-            || about(request).is_some_and(|leg| lock(&self.legs).contains_key(&leg))
+        let Some(from) = from else { return false };
+        let of_leg = about(request).and_then(|leg| Some(lock(&self.legs).get_mut(&leg)?.hears(from, request)));
+        of_leg.unwrap_or_else(|| self.knows(from))
     }
 }
 
@@ -107,7 +142,7 @@ pub(super) struct Inspector(pub(super) Arc<Door>);
 impl TransportEventInspector for Inspector {
     async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
         if let TransportEvent::Incoming(message, _, from) = &event {
-            let from = from.get_socketaddr().ok().map(|from| from.ip());
+            let from = from.get_socketaddr().ok().map(|from| from.ip().to_canonical());
             let admitted = unharmed(|| match message {
                 SipMessage::Request(request) => is_sound(message) && self.0.admits(request, from),
                 SipMessage::Response(_) => is_sound(message),

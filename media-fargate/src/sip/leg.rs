@@ -1,12 +1,16 @@
 //! A call on a trunk: signalling in a task of its own, media straight from its sockets. [`SipLeg`] places calls, [`Leg`]
 //! is one.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use domain::reach::Reach;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
@@ -24,8 +28,6 @@ use super::{
 
 /// Events waiting for the call's owner; one who does not listen has lost the call.
 const MAX_EVENTS: usize = 32;
-/// Wishes to hold waiting for their turn.
-const MAX_HOLDS: usize = 4;
 /// A packet of audio at most: an Ethernet frame.
 const MAX_PACKET: usize = 1_500;
 /// How long the end of a call waits for the far side to confirm it.
@@ -125,7 +127,7 @@ impl SipLeg for Agent {
         let sockets = self.shared.ports.take().await?;
         let port = sockets.rtp.local_addr()?.port();
         let (events, received) = mpsc::channel(MAX_EVENTS);
-        let (holds, held) = mpsc::channel(MAX_HOLDS);
+        let (holds, held) = watch::channel(false);
         let ending = CancellationToken::new();
         let local = Local {
             session: u64::from_be_bytes(edge::chance::bytes()) >> 1,
@@ -137,9 +139,25 @@ impl SipLeg for Agent {
         };
         let reach = self.shared.reach.clone();
         // The agent lives as long as its calls.
-        let signalling = Signalling { agent: self.clone(), invite, local, events, holds: held, ending: ending.clone() };
+        let (peer, placed_with) = watch::channel(None);
+        let agent = self.clone();
+        let signalling = Signalling { agent, invite, local, events, holds: held, peer, ending: ending.clone() };
         tokio::spawn(signalling.run());
-        Ok(Leg::new(received, holds, ending, sockets, reach))
+        Ok(Leg {
+            events: received,
+            over: false,
+            holds,
+            peer: placed_with,
+            _ending: ending.clone().drop_guard(),
+            ended: ending,
+            sockets,
+            reach,
+            media: None,
+            lock: Lock::default(),
+            rtcp: None,
+            protection: None,
+            buffer: BytesMut::new(),
+        })
     }
 }
 
@@ -157,7 +175,10 @@ pub struct Leg {
     events: mpsc::Receiver<Event>,
     /// Whether the last event was given out.
     over: bool,
-    holds: mpsc::Sender<bool>,
+    /// The last wish counts, whatever became of those before it.
+    holds: watch::Sender<bool>,
+    /// Whom the call was placed with, which is where its audio may come from as well.
+    peer: watch::Receiver<Option<IpAddr>>,
     /// Ends the call, at the latest when the leg is dropped.
     _ending: DropGuard,
     ended: CancellationToken,
@@ -172,30 +193,6 @@ pub struct Leg {
 }
 
 impl Leg {
-    fn new(
-        events: mpsc::Receiver<Event>,
-        holds: mpsc::Sender<bool>,
-        ended: CancellationToken,
-        sockets: Sockets,
-        reach: Reach,
-    ) -> Self {
-        let (lock, buffer, _ending) = (Lock::default(), BytesMut::new(), ended.clone().drop_guard());
-        Self {
-            events,
-            over: false,
-            holds,
-            _ending,
-            ended,
-            sockets,
-            reach,
-            media: None,
-            lock,
-            rtcp: None,
-            protection: None,
-            buffer,
-        }
-    }
-
     /// What happens next; `None` after the last event. May be cancelled and called again.
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
@@ -231,7 +228,7 @@ impl Leg {
 
     fn apply(&mut self, media: Media) {
         let admits = |address: &SocketAddr| target::admits(&self.reach, *address);
-        self.lock.renamed(media.remote.filter(admits));
+        self.lock.renamed(media.remote.filter(admits), *self.peer.borrow());
         self.rtcp = media.remote_rtcp.filter(admits);
         self.protection = match (&media.crypto, self.protection.take()) {
             (Some((ours, theirs)), Some(before)) => Some(before.renewed(ours, theirs)),
@@ -312,10 +309,10 @@ impl Leg {
         self.ended.cancel();
     }
 
-    /// Tells the far side that we no longer listen, or that we do again. Before the answer, and with too many wishes
-    /// waiting, nothing happens.
+    /// Tells the far side that we no longer listen, or that we do again, as soon as it may be told. Of several wishes the
+    /// last one counts.
     pub fn hold(&self, held: bool) {
-        let _ = self.holds.try_send(held);
+        self.holds.send_replace(held);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A call until it is answered: its provider's hops one after the other, and what each of them says.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use domain::app::Transport;
 use rsipstack::{
@@ -8,7 +8,7 @@ use rsipstack::{
     transaction::Transaction,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,9 @@ pub(super) struct Signalling {
     pub(super) invite: Invite,
     pub(super) local: Local,
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) holds: mpsc::Receiver<bool>,
+    pub(super) holds: watch::Receiver<bool>,
+    /// Whom the call is being placed with.
+    pub(super) peer: watch::Sender<Option<IpAddr>>,
     pub(super) ending: CancellationToken,
 }
 
@@ -72,6 +74,8 @@ impl Signalling {
                 return Attempt::Over(Event::Failed(error.into()));
             }
         };
+        // Whichever of them takes the call, another may speak for it later.
+        let peers: Vec<_> = hops.iter().map(|hop| hop.address.ip()).collect();
         let hops = self.roomy(&shared, hops, &uri, &from);
         let mut outcome = Attempt::Next(Event::Failed(Failure::Unreachable(Unreachable)));
         let last = hops.len().saturating_sub(1);
@@ -83,7 +87,7 @@ impl Signalling {
             if optional && !shared.takes_tcp(&hop).await {
                 continue;
             }
-            outcome = self.attempt(&shared, hop.clone(), uri.clone(), from.clone(), index == last).await;
+            outcome = self.attempt(&shared, hop.clone(), &peers, (uri.clone(), from.clone()), index == last).await;
             match outcome {
                 Attempt::Next(Event::Failed(_)) if optional => shared.avoid_tcp(&hop),
                 Attempt::Next(_) => {}
@@ -110,9 +114,18 @@ impl Signalling {
         hops.into_iter().flat_map(with_tcp).collect()
     }
 
-    async fn attempt(&mut self, shared: &Arc<Shared>, hop: Hop, uri: Uri, from: Uri, last: bool) -> Attempt {
+    async fn attempt(
+        &mut self,
+        shared: &Arc<Shared>,
+        hop: Hop,
+        peers: &[IpAddr],
+        (uri, from): (Uri, Uri),
+        last: bool,
+    ) -> Attempt {
+        // Before anything can come of it: audio of that host is then known.
+        self.peer.send_replace(Some(hop.address.ip()));
         let (call_id, tag) = (shared.call_id(), rsipstack::transaction::make_tag());
-        let (registration, incoming) = shared.register(&call_id, tag.value());
+        let (registration, incoming) = shared.register(&call_id, tag.value(), peers);
         let sequence = Sequence::after(1);
         let from = typed::From::from(from).with_tag(tag);
         let Ok(request) = self.request(shared, &hop, uri, from, &call_id) else {
@@ -149,7 +162,6 @@ impl Signalling {
                     give_up.cancel();
                     return Attempt::Over(self.farewell(call, progressed).await);
                 }
-                Some(_) = self.holds.recv() => continue,
                 // Requests before the answer: there is no session yet that they could change or end.
                 Some(early) = call.incoming.recv() => {
                     match early.original.method {
@@ -243,6 +255,7 @@ impl Signalling {
                 let Some(dialog) = Dialog::new(&call.request, &response, &call.sequence) else {
                     return Some(Ok(Attempt::Over(Event::Failed(Failure::Unreachable(Unreachable)))));
                 };
+                call.registration.follow(&dialog);
                 // Without a description it is the one a reliable response of the same branch had.
                 let early = || call.early.iter().rev().find(|(tag, _)| tag == dialog.remote_tag());
                 let media = self

@@ -8,7 +8,7 @@ use rsipstack::{
     transaction::Transaction,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,16 @@ pub(super) const MAX_UNACKNOWLEDGED: usize = 4;
 pub(super) enum Purpose {
     Hold(bool),
     Refresh,
+}
+
+impl Purpose {
+    /// What is left to ask of this one and one that has waited longer: the newer wish to hold, which refreshes as well.
+    fn after(self, before: Option<Self>) -> Self {
+        match (before, self) {
+            (Some(hold @ Self::Hold(_)), Self::Refresh) => hold,
+            _ => self,
+        }
+    }
 }
 
 /// Something that happened to the session from inside.
@@ -64,7 +74,7 @@ pub(super) struct Session {
     pub(super) asking: Option<Purpose>,
     /// What to ask once there is no request on its way.
     pub(super) wish: Option<Purpose>,
-    /// When to ask again after two requests crossed.
+    /// What to ask after two requests crossed, and when.
     pub(super) again: Option<(Instant, Purpose)>,
     /// Answers of ours that may wait for their ACK.
     pub(super) unacknowledged: Arc<Semaphore>,
@@ -75,7 +85,7 @@ impl Session {
     pub(super) async fn talk(
         mut self,
         events: &mpsc::Sender<Event>,
-        holds: &mut mpsc::Receiver<bool>,
+        holds: &mut watch::Receiver<bool>,
         ending: &CancellationToken,
     ) -> Event {
         let (inside, mut insides) = mpsc::channel(8);
@@ -92,7 +102,11 @@ impl Session {
             let again = self.again;
             let ended = tokio::select! {
                 () = ending.cancelled() => return self.hang_up().await,
-                Some(held) = holds.recv() => { self.want(Purpose::Hold(held), &inside); None }
+                Ok(()) = holds.changed() => {
+                    let held = *holds.borrow_and_update();
+                    self.want(Purpose::Hold(held), events, &inside).await;
+                    None
+                }
                 Some(transaction) = self.incoming.recv() => self.asked(transaction, events, &inside).await,
                 Some(happened) = insides.recv() => self.happened(happened, events, &inside).await,
                 () = until(due.map(|(at, _)| Instant::from_std(at))) => match due {
@@ -100,14 +114,14 @@ impl Session {
                         if let Some(timer) = &mut self.timer {
                             timer.refreshing(Instant::now().into_std());
                         }
-                        self.want(Purpose::Refresh, &inside);
+                        self.want(Purpose::Refresh, events, &inside).await;
                         None
                     }
                     _ => Some(Event::Failed(Failure::Lost)),
                 },
                 () = until(again.map(|(at, _)| at)) => {
                     if let Some((_, purpose)) = self.again.take() {
-                        self.want(purpose, &inside);
+                        self.want(purpose, events, &inside).await;
                     }
                     None
                 }
@@ -130,16 +144,24 @@ impl Session {
         Event::Ended
     }
 
-    /// Asks now, or as soon as what is being asked is answered. A newer wish to hold replaces an older one.
-    fn want(&mut self, purpose: Purpose, inside: &mpsc::Sender<Inside>) {
-        if self.asking.is_some() {
-            if !matches!((self.wish, purpose), (Some(Purpose::Hold(_)), Purpose::Refresh)) {
-                self.wish = Some(purpose);
-            }
+    /// Asks now, or as soon as it may: when what is being asked is answered, and when two requests that crossed have had
+    /// their time. What is so already is not asked for.
+    async fn want(&mut self, purpose: Purpose, events: &mpsc::Sender<Event>, inside: &mpsc::Sender<Inside>) {
+        if let Some(asking) = self.asking {
+            self.wish = Some(purpose.after(self.wish)).filter(|wish| *wish != asking);
+            return;
+        }
+        let is_so = purpose == Purpose::Hold(self.local.direction == Direction::SendOnly);
+        let again = self.again.take().filter(|(_, before)| !is_so || *before == Purpose::Refresh);
+        if is_so {
+            self.again = again;
+            return self.tell_hold(purpose, true, events).await;
+        }
+        if let Some((at, before)) = again {
+            self.again = Some((at, purpose.after(Some(before))));
             return;
         }
         self.asking = Some(purpose);
-        self.again = None;
         let (method, body) = match purpose {
             Purpose::Refresh if self.updates => (Method::Update, Vec::new()),
             Purpose::Refresh => (Method::Invite, self.local.offer().into_bytes()),
@@ -184,7 +206,7 @@ impl Session {
                 self.asking = None;
                 let ended = self.answered(purpose, method, answer, events).await;
                 if let Some(wish) = self.wish.take().filter(|_| ended.is_none()) {
-                    self.want(wish, inside);
+                    self.want(wish, events, inside).await;
                 }
                 ended
             }
@@ -248,8 +270,11 @@ impl Session {
         }
     }
 
+    /// What became of the last wish; of one that was overtaken nobody needs to hear.
     async fn tell_hold(&self, purpose: Purpose, accepted: bool, events: &mpsc::Sender<Event>) {
-        if let Purpose::Hold(held) = purpose {
+        if let Purpose::Hold(held) = purpose
+            && !matches!(self.wish, Some(Purpose::Hold(_)))
+        {
             let _ = events.send(Event::HoldAnswered { held, accepted }).await;
         }
     }

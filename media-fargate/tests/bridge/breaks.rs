@@ -12,7 +12,7 @@ use domain::{
     call::Call,
     context::Context,
     event::EventName,
-    id::{CallId, DestinationId, SessionId},
+    id::{AppId, CallId, DestinationId, SessionId},
     session::Session,
     time::Timestamp,
 };
@@ -91,6 +91,10 @@ struct Running {
     said: mpsc::UnboundedReceiver<String>,
 }
 
+fn session(app: AppId, id: SessionId) -> Session {
+    Session { id, app, profile: None, routing_key: None, context: Context::default(), preview: false, draft: false }
+}
+
 impl Field {
     async fn new() -> Self {
         Self { ground: Ground::new().await, calls: Calls::new(100) }
@@ -98,25 +102,17 @@ impl Field {
 
     async fn begin(&self, number: u8) -> Running {
         let now = edge::clock::now();
-        let session = Session {
-            id: SessionId::mint(now, &[number; 10]),
-            app: self.ground.app,
-            profile: None,
-            routing_key: None,
-            context: Context::default(),
-            preview: false,
-            draft: false,
-        };
+        let session = session(self.ground.app, SessionId::mint(now, &[number; 10]));
         let id = CallId::mint(now, &[number; 10]);
         let call = Call::start(id, &session, DestinationId::mint(now, &[9; 10]), now);
         let stored = Stored { call, owner: "here".into() };
-        self.ground.store.begin_call(self.ground.app, &stored, 20, now).await.expect("asked").expect("begun");
+        self.ground.store.begin_call(&session, &stored, 20, now).await.expect("asked").expect("begun");
         let (pull, wires) = mpsc::unbounded_channel();
         let (says, said) = mpsc::unbounded_channel();
         let format = Offer::read(OFFER, Codec::Pcmu).expect("an offer").format();
         let accepted = Accepted { answer: String::new(), format, leg: Box::new(Puppet { wires, said: says }) };
         let mut place = self.calls.admit().expect("room");
-        let commands = place.occupy(id, session.id);
+        let commands = place.occupy(id, session.app, session.id);
         let trunk = Trunk {
             uri: "sip:127.0.0.1".into(),
             transport: Transport::Udp,
@@ -165,6 +161,8 @@ async fn a_call_that_breaks_ends_alone() {
     assert_eq!(said(&message), ("ended".into(), "destination_unavailable".into()));
     assert_eq!(ground.queued().await.data["errorCode"], "destination_unavailable");
     field.none_left().await;
+    let listed = ground.store.calls_of_server("here", 10, None).await.expect("read");
+    assert_eq!(listed.items, [], "nobody needs to look after them");
     for (id, code) in [(broken.id, "internal"), (sound.id, "destination_unavailable")] {
         let row = ground.row(id).await;
         assert_eq!(row.error_code.as_deref(), Some(code));
@@ -191,6 +189,7 @@ async fn an_outage_delays_the_end_and_loses_nothing() {
     // The claim is given back as well: the session may call again.
     let row = ground.row(call.id).await;
     let again = Call { id: CallId::mint(edge::clock::now(), &[7; 10]), ..row };
+    let session = session(ground.app, again.session_id);
     let again = Stored { call: again, owner: "here".into() };
-    assert_eq!(ground.store.begin_call(ground.app, &again, 1, edge::clock::now()).await.expect("asked"), Ok(()));
+    assert_eq!(ground.store.begin_call(&session, &again, 1, edge::clock::now()).await.expect("asked"), Ok(()));
 }

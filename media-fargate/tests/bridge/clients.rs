@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    net::UdpSocket,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -13,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
+    baresip::Baresip,
     ground::{PATIENCE, until},
     phone::Phone,
     server::Server,
@@ -70,77 +69,33 @@ async fn a_plain_whip_client_calls() {
 }
 
 /// baresip: it answers by itself, plays a tone and writes down what it hears.
-pub struct Softphone {
-    child: Child,
-    files: PathBuf,
-    port: u16,
-}
+pub struct Softphone(Baresip);
 
 impl Softphone {
     /// One that knows this codec, and listens.
     pub async fn start(codec: Codec) -> Self {
-        const TRIES: usize = 5;
-        for _ in 0..TRIES {
-            let mut softphone = Self::plugged_in(codec);
-            if softphone.is_ready().await {
-                return softphone;
-            }
-        }
-        panic!("{TRIES} ports were somebody else's");
-    }
-
-    /// Whether it listens; not, when it ended because its port is taken.
-    async fn is_ready(&mut self) -> bool {
-        until("baresip is ready", async || {
-            let log = fs::read_to_string(self.files.join("log")).unwrap_or_default();
-            let ended = self.child.try_wait().expect("a child").is_some();
-            (ended || log.contains("baresip is ready")).then_some(!ended)
-        })
-        .await
-    }
-
-    fn plugged_in(codec: Codec) -> Self {
-        let port = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let files = std::env::temp_dir().join(format!("c2c-softphone-{}-{port}", std::process::id()));
-        fs::create_dir_all(&files).expect("a directory");
         let (module, name) = match codec {
             Codec::Pcmu => ("g711", "pcmu/8000/1"),
             Codec::Pcma => ("g711", "pcma/8000/1"),
             Codec::Opus => ("opus", "opus/48000/2"),
         };
-        let config = format!(
-            "poll_method epoll\nsip_listen 127.0.0.1:{port}\nrtp_ports 47000-48999\ncall_max_calls 4\n\
-             audio_player aubridge,none\naudio_source ausine,{PHONE}\naudio_alert aubridge,none\n\
-             ausrc_srate 48000\nausrc_channels 2\nauplay_srate 8000\nauplay_channels 1\naudio_buffer 20-160\nsnd_path {}\n\
-             module_path /usr/lib/baresip/modules\n\
-             module {module}.so\nmodule aubridge.so\nmodule ausine.so\nmodule sndfile.so\nmodule_app account.so\n",
-            files.display()
+        let lines = format!(
+            "rtp_ports 47000-48999\naudio_player aubridge,none\naudio_source ausine,{PHONE}\naudio_alert aubridge,none\n\
+             ausrc_srate 48000\nausrc_channels 2\nauplay_srate 8000\nauplay_channels 1\n\
+             module {module}.so\nmodule aubridge.so\nmodule ausine.so\nmodule sndfile.so\n"
         );
-        let account = format!("<sip:sales@127.0.0.1>;regint=0;answermode=auto;audio_codecs={name}\n");
-        for (file, text) in [("config", config.as_str()), ("accounts", &account), ("contacts", "")] {
-            fs::write(files.join(file), text).expect("a file");
-        }
-        let log = fs::File::create(files.join("log")).expect("a file");
-        let child = Command::new("baresip")
-            .arg("-f")
-            .arg(&files)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("baresip answers (Debian: apt-get install baresip)");
-        Self { child, files, port }
+        Self(Baresip::start("sales", &format!(";audio_codecs={name}"), &lines).await)
     }
 
     /// Its address as a trunk.
     pub fn uri(&self) -> String {
-        format!("sip:127.0.0.1:{}", self.port)
+        self.0.uri()
     }
 
     /// Waits until what it wrote down holds a tone of this pitch.
     pub async fn heard(&self, pitch: f64) {
         until(&format!("baresip heard {pitch} Hz"), async || {
-            let files = fs::read_dir(&self.files).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+            let files = fs::read_dir(&self.0.files).ok()?.filter_map(Result::ok).map(|entry| entry.path());
             let dump = files.into_iter().find(|path| path.to_string_lossy().ends_with("-dec.wav"))?;
             let samples = wave(&fs::read(dump).ok()?)?;
             samples.chunks_exact(1_600).any(|part| share(part, pitch) > 0.8).then_some(())
@@ -156,17 +111,6 @@ fn wave(bytes: &[u8]) -> Option<Vec<i16>> {
     let every = (rate / 8_000).max(1) * channels.max(1);
     let samples = bytes.get(44..)?.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
     Some(samples.step_by(every).collect())
-}
-
-impl Drop for Softphone {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("== baresip\n{}", fs::read_to_string(self.files.join("log")).unwrap_or_default());
-        }
-        let _ = fs::remove_dir_all(&self.files);
-    }
 }
 
 #[tokio::test]

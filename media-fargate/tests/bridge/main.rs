@@ -10,3 +10,9 @@ mod server;
 mod sound;
 mod talk;
 mod visitor;
+
+#[path = "../support/baresip.rs"]
+mod baresip;
+#[path = "../support/browser.rs"]
+#[expect(dead_code, reason = "shared")]
+mod browser;

@@ -131,6 +131,34 @@ async fn a_visitor_holds_and_resumes() {
     }
 }
 
+/// An impatient thumb: what it wanted last is so, for the far side and in what is heard.
+#[tokio::test]
+async fn a_burst_of_hold_wishes_ends_as_the_last_one() {
+    let (mut call, sound) = Ringing::new(Codec::Pcmu, &[Codec::Pcmu]).await.answered(Codec::Pcmu).await;
+    for number in 0..9 {
+        call.visitor.say(json!({"type": "hold", "on": number % 2 == 0})).await;
+    }
+    let (mut offers, mut told) = (Vec::new(), Vec::new());
+    let answering = async {
+        loop {
+            offers.push(call.line.changed(&sound).await);
+        }
+    };
+    let settled = async {
+        while let Ok(message) = tokio::time::timeout(Duration::from_secs(2), call.visitor.told()).await {
+            told.push(message);
+        }
+    };
+    tokio::select! {
+        () = answering => unreachable!("it answers for ever"),
+        () = settled => {}
+    }
+    assert_eq!(told.last(), Some(&json!({"type": "hold", "on": true})));
+    assert!(offers.last().is_some_and(|offer| offer.contains("a=sendonly")), "{offers:?}");
+    sound.ear.hears_nothing().await;
+    call.ends().await;
+}
+
 #[tokio::test]
 async fn a_contact_centre_holds_and_resumes() {
     let (mut call, sound) = Ringing::new(Codec::Pcmu, &[Codec::Pcmu]).await.answered(Codec::Pcmu).await;

@@ -29,7 +29,7 @@ async fn orphan_of_age(ground: &Ground, owner: &str, seconds: i64) -> (CallId, S
     let id = CallId::mint(now, &chance::bytes());
     let call = Call::start(id, &session, DestinationId::mint(now, &[9; 10]), now);
     let stored = Stored { call, owner: owner.to_owned() };
-    assert_eq!(ground.store.begin_call(ground.app, &stored, 20, now).await.expect("asked"), Ok(()));
+    assert_eq!(ground.store.begin_call(&session, &stored, 20, now).await.expect("asked"), Ok(()));
     (id, format!("/v1/calls/{id}"), session)
 }
 
@@ -118,7 +118,7 @@ async fn another_process_in_the_owners_place_proves_that_the_call_is_over() {
             Call::start(CallId::mint(clock::now(), &chance::bytes()), &session, row.destination_id, clock::now());
         let again = Stored { call: again, owner: String::new() };
         let until = Instant::now() + PATIENCE;
-        while ground.store.begin_call(ground.app, &again, 20, clock::now()).await.expect("asked") == Err(Busy::Session)
+        while ground.store.begin_call(&session, &again, 20, clock::now()).await.expect("asked") == Err(Busy::Session)
         {
             assert!(Instant::now() < until, "its claim is kept");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -12,9 +12,14 @@ use std::{
 
 use domain::{
     app::{App, Codec, Provider, ProviderKind, Transport},
+    audit::Try,
     context::Context,
+    delivery::Due,
+    event::{Envelope, EventName},
     id::{AppId, CallId, DestinationId, SessionId},
+    integration::{self, Integration, Status, Surroundings},
     profile::{Draft, Profile},
+    reach::Reach,
     session::Session,
     token::SigningKey,
 };
@@ -26,7 +31,8 @@ use embedded::{Config, Embedded, REGION};
 use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use store::{
-    Aws, Endpoints, Store, Vault,
+    Aws, Endpoints, Queue, Store, Vault,
+    apps::Deletion,
     calls::Stored,
     profiles,
     provision::{self, QueueSpec, TableSpec},
@@ -53,6 +59,7 @@ pub struct Ground {
     pub telephone: Telephone,
     pub store: Store,
     pub app: AppId,
+    queue: Queue,
     key: SigningKey,
     profile: DestinationId,
     variables: Vec<(String, String)>,
@@ -72,6 +79,7 @@ impl Ground {
         let table = TableSpec { name: "table".into(), partition: "pk".into(), sort: "sk".into(), expiry };
         provision::table(&aws, &table).await.expect("a table");
         let queue = provision::queue(&aws, &QueueSpec { name: "queue".into(), attributes: Vec::new() }).await;
+        let queue_url = queue.expect("a queue").url;
         let wrapping = provision::key(&aws, "alias/key").await.expect("a key");
 
         let (store, now) = (Store::open(&aws, "table"), clock::now());
@@ -105,7 +113,7 @@ impl Ground {
             own("AWS_ENDPOINT_URL_SQS", &sqs),
             own("AWS_ENDPOINT_URL_KMS", &kms),
             own(env::TABLE.0, "table"),
-            own(env::DELIVERY_QUEUE_URL.0, &queue.expect("a queue").url),
+            own(env::DELIVERY_QUEUE_URL.0, &queue_url),
             own(env::KMS_KEY_ID.0, &wrapping),
             own(env::WIDGET_ORIGIN.0, "http://localhost"),
             own(env::MEDIA_LISTEN.0, "127.0.0.1:0"),
@@ -119,7 +127,8 @@ impl Ground {
             own(env::LIMIT_EVENTS_IP.0, UNLIMITED),
         ];
         let client = Client::builder().no_proxy().build().expect("a client");
-        Self { telephone, store, app: app.id, key, profile: profile.id, variables, aws, client, _embedded: embedded }
+        let (app, profile, queue) = (app.id, profile.id, Queue::open(&aws, queue_url));
+        Self { telephone, store, app, queue, key, profile, variables, aws, client, _embedded: embedded }
     }
 
     /// A server with the ground's variables, changed by these.
@@ -170,6 +179,41 @@ impl Ground {
     pub fn token(&self, session: &Session) -> String {
         let now = clock::now();
         self.key.sign(session, now, session.token_expiry(now).expect("a young session"))
+    }
+
+    /// From now on an integration hears how calls end.
+    pub async fn hears_ends(&self) {
+        let around = Surroundings { reach: &Reach::default(), own_hosts: &[], secrets: &Default::default() };
+        let draft = integration::Draft {
+            name: Some("CRM".into()),
+            url: Some("https://example.com/events".into()),
+            events: Some([EventName::CallEnded, EventName::CallError].into()),
+            status: Some(Status::Active),
+            ..integration::Draft::default()
+        };
+        let made = Integration::create(draft, around, clock::now(), &chance::bytes()).expect("an integration");
+        self.store.create_integration(self.app, &made, None).await.expect("stored");
+    }
+
+    /// The next event that is on its way to it, if there is one within a second.
+    pub async fn next_end(&self) -> Option<Envelope> {
+        let received = self.queue.receive(1, Duration::from_secs(1)).await.expect("asked");
+        let message = received.first()?;
+        Some(serde_json::from_str::<Due>(&message.body).expect("a message").envelope)
+    }
+
+    /// The app's provider takes no new calls.
+    pub async fn switch_off_provider(&self) {
+        let provider = self.store.provider(self.app).await.expect("read").expect("a provider");
+        self.store.seed_provider(self.app, &Provider { active: false, ..provider }).await.expect("stored");
+    }
+
+    /// Deletes the app.
+    pub async fn delete_app(&self) {
+        let (operator, target, ip) = ("o".to_owned(), self.app.to_string(), [127, 0, 0, 1].into());
+        let deletion = Try { operator, action: "app.delete", target, ip, reason: None };
+        let entry = deletion.granted(clock::now(), &chance::bytes());
+        assert_eq!(self.store.delete_app(self.app, &entry).await.expect("asked"), Deletion::Done);
     }
 
     /// What is kept of a call.
@@ -248,6 +292,11 @@ impl Server {
         assert!(killed.expect("a signal").success());
     }
 
+    /// Kills it without a word.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("a signal");
+    }
+
     /// How it ends.
     pub async fn ends(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("a status")
@@ -283,18 +332,32 @@ impl Server {
 
     /// A visitor's call that the telephone has answered.
     pub async fn call(&self, ground: &Ground) -> Call {
-        let (session, visitor) = (ground.session(), Visitor::new(TONE).await);
-        let token = ground.token(&session);
+        self.call_of(ground, &ground.session()).await
+    }
+
+    /// The same of this session.
+    pub async fn call_of(&self, ground: &Ground, session: &Session) -> Call {
+        match self.try_call(ground, session).await {
+            Ok(call) => call,
+            Err(answer) => panic!("{}", answer.text().await.expect("text")),
+        }
+    }
+
+    /// The same, or the answer when no call begins.
+    pub async fn try_call(&self, ground: &Ground, session: &Session) -> Result<Call, Response> {
+        let (token, visitor) = (ground.token(session), Visitor::new(TONE).await);
         let response = self.ask(Method::POST, "/v1/calls", &token, &visitor.offer().await).await;
-        let (status, path) = (response.status(), response.headers().get("location").cloned());
+        if response.status() != 201 {
+            return Err(response);
+        }
+        let path = response.headers().get("location").cloned();
         let answer = response.text().await.expect("text");
-        assert_eq!(status, 201, "{answer}");
         let path = path.expect("an address").to_str().expect("text").to_owned();
         let id = path.strip_prefix("/v1/calls/").expect("a call's address").parse().expect("an id");
         visitor.take(&answer).await;
         visitor.becomes(RTCPeerConnectionState::Connected).await;
         visitor.told("answered").await;
-        Call { id, path, token, visitor }
+        Ok(Call { id, path, token, visitor })
     }
 }
 

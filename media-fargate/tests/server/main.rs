@@ -2,6 +2,7 @@
 //! table.
 
 mod address;
+mod fleet;
 mod forward;
 mod ground;
 mod process;

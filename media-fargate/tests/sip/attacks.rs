@@ -1,19 +1,29 @@
 //! Far sides that do what no standard says. A call may fail by it, but it ends, alone, and in time.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use domain::app::Transport;
-use media::sip::{Event, Failure, Trunk, agent::Unreachable, sdp::SdpError};
+use media::sip::{
+    Agent, Config, Event, Failure, Leg, Trunk,
+    agent::Unreachable,
+    sdp::SdpError,
+    target::{Lookup, Srv, TargetError},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     time::timeout,
 };
 
 use crate::{
     expect,
     far::{Far, PATIENCE, header, response, speech},
-    support::{agent, config, invite, next, over, trunk},
+    support::{agent, config, invite, next, over, packet, trunk},
     torture,
 };
 
@@ -210,29 +220,141 @@ async fn a_goodbye_that_overtakes_the_answer_ends_the_call() {
 }
 
 #[tokio::test]
-async fn requests_about_a_call_count_by_its_names_wherever_they_come_from() {
-    let (agent, far) = (agent().await, Far::new().await);
-    // Another machine of the provider, or a stranger: the agent never asked it anything.
-    let other = Far::at("127.0.0.2:0").await;
+async fn who_knows_a_calls_names_and_is_elsewhere_is_not_believed() {
+    let (agent, far, other) = (agent().await, Far::new().await, Far::at("127.0.0.2:0").await);
     let mut leg = invite(&agent, trunk(&far.uri())).await;
     let (asked, from) = far.take("INVITE").await;
     far.send(far.accept(&asked, "a"), from).await;
     expect!(&mut leg, Event::Answered(_));
-    let bye = other.within(&asked, "BYE", 5, "a");
-    let ours = header(&asked, "From").rsplit_once(";tag=").expect("a tag").1;
-    let call_id = header(&asked, "Call-ID");
-    for guess in [bye.replace(ours, "guess"), bye.replace(call_id, "guess@click-to-call"), bye.replace("To:", "X:")] {
-        other.send(guess, from).await;
+    for known in [false, true] {
+        // Another provider's machine, at last: one that we ask things ourselves.
+        if known {
+            let (agent, asked) = (agent.clone(), trunk(&other.uri()));
+            tokio::spawn(async move { agent.ping(&asked).await });
+            other.take("OPTIONS").await;
+        }
+        let elsewhere = speech("m=audio 9 RTP/AVP 0\r\n").replace("127.0.0.1", "127.0.0.2");
+        for (method, number) in [("INVITE", 5), ("UPDATE", 6), ("OPTIONS", 7), ("BYE", 8)] {
+            other.send(other.describing(&asked, method, number, "a", &elsewhere), from).await;
+        }
+        // Everything before this was handled when it is answered.
+        far.send(far.within(&asked, "OPTIONS", 2 + u32::from(known), "a"), from).await;
+        far.take("SIP/2.0 200").await;
+        while let Ok((message, _)) = timeout(Duration::from_millis(50), other.next()).await {
+            assert!(message.starts_with("OPTIONS"), "an answer: {message}");
+        }
     }
-    other.send(bye.replace(";tag=a\r\n", ";tag=guess\r\n"), from).await;
-    let (answer, _) = other.next().await;
-    assert!(answer.starts_with("SIP/2.0 481"), "the only one that is answered: {answer}");
-    far.send(far.within(&asked, "OPTIONS", 2, "a"), from).await;
+    assert_eq!(agent.calls(), 1);
+    // Who is where the call is, and knows less, is told.
+    let bye = far.within(&asked, "BYE", 9, "a");
+    let ours = header(&asked, "From").rsplit_once(";tag=").expect("a tag").1;
+    for guess in [bye.replace(ours, "guess"), bye.replace(";tag=a\r\n", ";tag=guess\r\n")] {
+        far.send(guess, from).await;
+        far.take("SIP/2.0 481").await;
+    }
+    far.send(bye, from).await;
     far.take("SIP/2.0 200").await;
-    assert!(other.heard_nothing());
-    other.send(bye, from).await;
-    other.take("SIP/2.0 200").await;
     expect!(&mut leg, Event::Bye);
+}
+
+/// A provider of two machines.
+struct Siblings(u16);
+
+#[async_trait]
+impl Lookup for Siblings {
+    async fn srv(&self, _: &str) -> Result<Vec<Srv>, TargetError> {
+        let server = |priority, target: &str| Srv { priority, weight: 0, port: self.0, target: target.to_owned() };
+        Ok(vec![server(1, "one.example"), server(2, "two.example")])
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, TargetError> {
+        Ok(match name {
+            "one.example" => vec![[127, 0, 0, 1].into()],
+            "two.example" => vec![[127, 0, 0, 3].into()],
+            _ => vec![[127, 0, 0, 4].into()],
+        })
+    }
+}
+
+/// Columns: who hangs up, and what the answer says of it.
+#[tokio::test]
+async fn a_call_may_be_ended_from_wherever_its_provider_is() {
+    let far = Far::new().await;
+    let agent = Agent::start(Config { dns: Arc::new(Siblings(far.address().port())), ..config() }).await;
+    let agent = agent.expect("an agent");
+    for (place, contact, route) in [
+        // The other server of the name, which says nothing of itself.
+        ("127.0.0.3:0", "", ""),
+        ("127.0.0.4:0", "sip:far@named.example", ""),
+        ("127.0.0.5:0", "sip:far@127.0.0.5", ""),
+        ("127.0.0.6:0", "", "Record-Route: <sip:127.0.0.7;lr>, <sip:127.0.0.6;lr>\r\n"),
+    ] {
+        let other = Far::at(place).await;
+        let mut leg = invite(&agent, trunk("sip:trunk.example")).await;
+        let (asked, from) = far.take("INVITE").await;
+        let mut answer = far.accept(&asked, "a").replace("Content-Type", &format!("{route}Content-Type"));
+        if !contact.is_empty() {
+            answer = answer.replace(&far.contact(), &format!("Contact: <{contact}>\r\n"));
+        }
+        far.send(answer, from).await;
+        expect!(&mut leg, Event::Answered(_));
+        let bye = other.within(&asked, "BYE", 5, "a");
+        // Sent again until it is answered, as UDP asks for.
+        let ended = async {
+            loop {
+                other.send(&bye, from).await;
+                if let Ok((answer, _)) = timeout(Duration::from_millis(500), other.next()).await {
+                    break answer;
+                }
+            }
+        };
+        let answer = timeout(PATIENCE, ended).await.expect(place);
+        assert!(answer.starts_with("SIP/2.0 200"), "{place}: {answer}");
+        expect!(&mut leg, Event::Bye);
+    }
+}
+
+/// Sends audio to a leg, which speaks all the while: whether it hears, and is heard.
+async fn converses(leg: &mut Leg, socket: &UdpSocket, to: SocketAddr) -> (bool, bool) {
+    let mut hears = false;
+    for number in 0..10 {
+        socket.send_to(&packet(number).write(), to).await.expect("sent");
+        let event = timeout(Duration::from_millis(30), leg.recv()).await;
+        hears |= matches!(event, Ok(Some(Event::Rtp(_))));
+        leg.send_rtp(&packet(number));
+    }
+    (hears, timeout(Duration::from_millis(100), socket.recv_from(&mut [0; 2_048])).await.is_ok())
+}
+
+/// Columns: the address in the description, and whose audio it really is.
+#[tokio::test]
+async fn before_the_trunk_has_spoken_no_stranger_hears_the_caller() {
+    let (agent, far) = (agent().await, Far::new().await);
+    for (named, real) in [
+        ("127.0.0.1", "127.0.0.1:0"),
+        // A media server apart from signalling.
+        ("127.0.0.3", "127.0.0.3:0"),
+        // A provider behind NAT: nobody reaches what it names, and audio comes from where its SIP does.
+        ("10.0.0.9", "127.0.0.1:0"),
+    ] {
+        let mut leg = invite(&agent, trunk(&far.uri())).await;
+        let (asked, from) = far.take("INVITE").await;
+        let port = asked.lines().find_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok());
+        let audio = SocketAddr::new(from.ip(), port.expect("a port"));
+        let (head, description) =
+            far.accept(&asked, "a").split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a body");
+        let description = description.replace("c=IN IP4 127.0.0.1", &format!("c=IN IP4 {named}"));
+        let head = head.rsplit_once("Content-Length").expect("a length").0.to_owned();
+        far.send(format!("{head}Content-Length: {}\r\n\r\n{description}", description.len()), from).await;
+        expect!(&mut leg, Event::Answered(_));
+        let [stranger, real] = [UdpSocket::bind("127.0.0.2:0").await, UdpSocket::bind(real).await];
+        let stranger = stranger.expect("a socket");
+        assert_eq!(converses(&mut leg, &stranger, audio).await, (false, false), "{named}");
+        assert_eq!(converses(&mut leg, &real.expect("a socket"), audio).await, (true, true), "{named}");
+        assert_eq!(converses(&mut leg, &stranger, audio).await, (false, false), "{named}");
+        far.hang_up(&asked, 1, from).await;
+        expect!(&mut leg, Event::Bye);
+    }
 }
 
 #[tokio::test]
@@ -376,7 +498,7 @@ pub async fn message(connection: &mut (impl AsyncRead + Unpin)) -> String {
 
 #[tokio::test]
 async fn a_slow_connection_is_waited_for_and_one_that_floods_is_left() {
-    let agent = media::sip::Agent::start(media::sip::Config { t1: Duration::from_millis(50), ..config() }).await;
+    let agent = Agent::start(Config { t1: Duration::from_millis(50), ..config() }).await;
     let agent = agent.expect("an agent");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = listener.local_addr().expect("bound");

@@ -1,7 +1,6 @@
 //! The trunk against real peers over loopback: sipp plays a provider, one scenario per outcome.
 
 mod attacks;
-mod baresip;
 mod calls;
 mod far;
 mod faults;
@@ -11,6 +10,10 @@ mod large;
 mod pings;
 mod sessions;
 mod sipp;
+mod softphone;
 mod support;
 mod tls;
 mod torture;
+
+#[path = "../support/baresip.rs"]
+mod baresip;

@@ -5,6 +5,7 @@ use media::sip::{Event, Failure, sdp::Direction};
 
 use crate::{
     expect,
+    far::{Far, response, speech},
     sipp::{SPEECH, Sipp, Step::*},
     support::{agent, echoed, invite, over, trunk},
 };
@@ -110,6 +111,56 @@ async fn we_hold_and_resume_and_give_way_when_both_ask() {
     leg.hang_up();
     expect!(&mut leg, Event::Ended);
     far.played().await;
+}
+
+#[tokio::test]
+async fn of_a_burst_of_wishes_to_hold_the_last_one_counts() {
+    let (agent, far) = (agent().await, Far::new().await);
+    let mut leg = invite(&agent, trunk(&far.uri())).await;
+    let (asked, from) = far.take("INVITE").await;
+    let accept = |request: &str, direction: &str| {
+        let rest = format!("{}Content-Type: application/sdp\r\n", far.contact());
+        let tag = if request.contains(";tag=a\r\n") { "" } else { "a" };
+        response(request, OK, tag, &rest, &speech(&format!("m=audio 9 RTP/AVP 0\r\na={direction}\r\n")))
+    };
+    // Before the answer: it waits for it.
+    leg.hold(true);
+    far.send(accept(&asked, "sendrecv"), from).await;
+    expect!(&mut leg, Event::Answered(_));
+    let toggle = |leg: &media::sip::Leg, first: bool| {
+        for number in 0..9 {
+            leg.hold(first == (number % 2 == 0));
+        }
+    };
+    // While one wish is being asked for, others overtake it.
+    let (first, _) = far.take("INVITE").await;
+    assert!(first.contains("a=sendonly"), "{first}");
+    toggle(&leg, false);
+    far.send(accept(&first, "recvonly"), from).await;
+    expect!(&mut leg, Event::Changed(media) if media.direction == Direction::SendOnly);
+    let (second, _) = far.take("INVITE").await;
+    assert!(second.contains("a=sendrecv"), "{second}");
+    toggle(&leg, true);
+    far.send(response(&second, "491 Request Pending", "", "", ""), from).await;
+    // What is wanted at last is so already: nothing more is asked.
+    expect!(&mut leg, Event::HoldAnswered { held: true, accepted: true });
+    // While two requests that crossed have their time, too.
+    leg.hold(false);
+    let (third, _) = far.take("INVITE").await;
+    assert!(third.contains("a=sendrecv"), "{third}");
+    far.send(response(&third, "491 Request Pending", "", "", ""), from).await;
+    far.take("ACK").await;
+    toggle(&leg, false);
+    let (fourth, _) = far.take("INVITE").await;
+    assert!(fourth.contains("a=sendrecv"), "{fourth}");
+    far.send(accept(&fourth, "sendrecv"), from).await;
+    expect!(
+        &mut leg,
+        Event::Changed(media) if media.direction == Direction::SendRecv,
+        Event::HoldAnswered { held: false, accepted: true },
+    );
+    far.hang_up(&asked, 1, from).await;
+    expect!(&mut leg, Event::Bye);
 }
 
 #[tokio::test]

@@ -1,20 +1,21 @@
 //! Calls: the claims that bound how many run, and what is kept of each. Only the media server that runs a call writes it.
 //!
-//! A call begins with three writes that happen together: its row, the session's claim (a session has one call at a time)
-//! and its place among the app's running calls. Claims of a server that died give way by themselves once their call must
-//! be over.
+//! A call begins with four writes that happen together: its row, the session's claim (a session has one call at a time),
+//! its place among the app's running calls and its place in its server's list ([`crate::fleet`]). Claims of a server that
+//! died are given back by another one, or give way by themselves once their call must be over.
 
 use aws_sdk_dynamodb::{error::SdkError, types::AttributeValue};
 use domain::{
     call::{Call, over_by},
     id::{AppId, CallId, SessionId},
     retention::{self, Retention},
+    session::Session,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Store,
+    Error, Store, fleet,
     key::{EXPIRES, Key, Range},
     table::{Order, Page, Row, number, to_row},
     transaction::text,
@@ -57,21 +58,21 @@ struct Running {
 }
 
 impl Store {
-    /// Begins a call of `app`, of which at most `at_once` run at the same time.
+    /// Begins a call of a session, of whose app at most `at_once` run at the same time.
     ///
     /// # Errors
     /// Outside: the table could not be asked. Inside: why not.
     pub async fn begin_call(
         &self,
-        app: AppId,
+        session: &Session,
         stored: &Stored,
         at_once: u32,
         now: Timestamp,
     ) -> Result<Result<(), Busy>, Error> {
-        let row = self.call_row(app, stored).await?;
-        let busy = match self.try_begin(app, stored, row.clone(), at_once, now).await? {
-            Err(Busy::App) if self.forget_dead_calls(app, now).await? => {
-                self.try_begin(app, stored, row, at_once, now).await?
+        let row = self.call_row(session.app, stored).await?;
+        let busy = match self.try_begin(session, stored, row.clone(), at_once, now).await? {
+            Err(Busy::App) if self.forget_dead_calls(session.app, now).await? => {
+                self.try_begin(session, stored, row, at_once, now).await?
             }
             decided => decided,
         };
@@ -80,13 +81,13 @@ impl Store {
 
     async fn try_begin(
         &self,
-        app: AppId,
+        session: &Session,
         stored: &Stored,
         row: Row,
         at_once: u32,
         now: Timestamp,
     ) -> Result<Result<(), Busy>, Error> {
-        let Stored { call, .. } = stored;
+        let Stored { call, owner } = stored;
         let until = call.over_by();
         let claim = Claim { call_id: call.id, call_until: until.as_millis(), expires_at: until.as_seconds() };
         let claim = to_row(&Key::session_call(call.session_id), &claim)?;
@@ -96,12 +97,13 @@ impl Store {
             .transaction()
             .put(claim, Some("attribute_not_exists(pk) OR callUntil < :now"), &taken)?
             .update(
-                &Key::running_calls(app),
+                &Key::running_calls(session.app),
                 "SET expiresAt = :until ADD callIds :call",
                 Some("attribute_not_exists(callIds) OR size(callIds) < :most"),
                 &place,
             )?
             .put(row, Some("attribute_not_exists(pk)"), &[])?
+            .put(fleet::Running::row(session, call, owner)?, None, &[])?
             .commit()
             .await?;
         match committed.map_err(|refused| refused.first()) {
@@ -162,11 +164,10 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn withdraw_call(&self, app: AppId, call: &Call) -> Result<(), Error> {
+    pub async fn withdraw_call(&self, app: AppId, Stored { call, owner }: &Stored) -> Result<(), Error> {
         self.release_call(app, call.session_id, call.id).await?;
-        // Without a condition none can be refused.
-        let _ = self.transaction().delete(&Key::call(app, call.id), None, &[])?.commit().await?;
-        Ok(())
+        self.remove(&Key::call(app, call.id)).await?;
+        self.settle_call(owner, call.id).await
     }
 
     /// Keeps what became of a call; nothing, when it was erased meanwhile.

@@ -14,6 +14,7 @@ pub mod delivery_log;
 pub mod designs;
 pub mod erasure;
 pub mod events;
+pub mod fleet;
 pub mod forms;
 pub mod fresh;
 pub mod hours;

@@ -1,11 +1,6 @@
 //! A softphone answers: baresip, which sends back what it hears.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use media::{
@@ -14,56 +9,14 @@ use media::{
 };
 
 use crate::{
+    baresip::Baresip,
     expect,
-    sipp::free_port,
     support::{agent, call, next, trunk},
 };
 
-struct Baresip {
-    child: Child,
-    files: PathBuf,
-    port: u16,
-}
-
-impl Baresip {
-    /// A phone whose account says this as well.
-    fn start(account: &str) -> Self {
-        let port = free_port();
-        let files = std::env::temp_dir().join(format!("c2c-baresip-{}-{port}", std::process::id()));
-        fs::create_dir_all(&files).expect("a directory");
-        let config = format!(
-            "poll_method epoll\nsip_listen 127.0.0.1:{port}\nrtp_ports 45000-46999\ncall_max_calls 4\n\
-             audio_player aubridge,loop\naudio_source aubridge,loop\naudio_alert aubridge,loop\n\
-             audio_buffer 20-160\nmodule_path /usr/lib/baresip/modules\n\
-             module g711.so\nmodule opus.so\nmodule aubridge.so\nmodule srtp.so\nmodule_app account.so\nmodule_app echo.so\n"
-        );
-        fs::write(files.join("config"), config).expect("a file");
-        fs::write(files.join("accounts"), format!("<sip:echo@127.0.0.1>;regint=0;answermode=auto{account}\n"))
-            .expect("a file");
-        fs::write(files.join("contacts"), "").expect("a file");
-        let log = fs::File::create(files.join("log")).expect("a file");
-        let child = Command::new("baresip")
-            .arg("-f")
-            .arg(&files)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("baresip answers (Debian: apt-get install baresip)");
-        Self { child, files, port }
-    }
-}
-
-impl Drop for Baresip {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("== baresip\n{}", fs::read_to_string(self.files.join("log")).unwrap_or_default());
-        }
-        let _ = fs::remove_dir_all(&self.files);
-    }
-}
+/// Its codecs, and that it plays what it hears.
+const ECHO: &str = "rtp_ports 45000-46999\naudio_player aubridge,loop\naudio_source aubridge,loop\n\
+    audio_alert aubridge,loop\nmodule g711.so\nmodule opus.so\nmodule aubridge.so\nmodule srtp.so\nmodule_app echo.so\n";
 
 /// Speaks one codec, and knows its own voice: a tone of 500 Hz.
 trait Voice {
@@ -125,7 +78,7 @@ impl Voice for Opus {
 /// Calls the phone, speaks to it for a while, and hears itself.
 async fn speaks_and_hears(phone: &Baresip, agent: &Agent, voice: &mut dyn Voice, protected: bool) {
     let codec = voice.codec();
-    let trunk = Trunk { protected, ..trunk(&format!("sip:127.0.0.1:{}", phone.port)) };
+    let trunk = Trunk { protected, ..trunk(&phone.uri()) };
     let destination = format!("sip:echo@127.0.0.1:{}", phone.port);
     let mut leg = agent.invite(Invite { destination, codecs: vec![codec], ..call(trunk) }).await.expect("ports");
     let format = loop {
@@ -160,7 +113,7 @@ async fn speaks_and_hears(phone: &Baresip, agent: &Agent, voice: &mut dyn Voice,
 
 #[tokio::test]
 async fn a_softphone_answers_and_sends_back_what_it_hears() {
-    let (phone, agent) = (Baresip::start(""), agent().await);
+    let (phone, agent) = (Baresip::start("echo", "", ECHO).await, agent().await);
     let voices: [&mut dyn Voice; 3] = [&mut Law(Codec::Pcmu), &mut Law(Codec::Pcma), &mut Opus::new()];
     for voice in voices {
         speaks_and_hears(&phone, &agent, voice, false).await;
@@ -169,6 +122,6 @@ async fn a_softphone_answers_and_sends_back_what_it_hears() {
 
 #[tokio::test]
 async fn a_softphone_answers_with_a_key() {
-    let (phone, agent) = (Baresip::start(";mediaenc=srtp-mand"), agent().await);
+    let (phone, agent) = (Baresip::start("echo", ";mediaenc=srtp-mand", ECHO).await, agent().await);
     speaks_and_hears(&phone, &agent, &mut Law(Codec::Pcmu), true).await;
 }
