@@ -83,13 +83,13 @@ function keypad(actions, { texts, element }) {
 }
 
 /**
- * One list for the microphones and, where the browser lets pages choose, one for the speakers.
+ * One list for the microphones and, where the browser lets pages choose, one for the speakers. Escape closes it, as the keypad.
  * @param {import("./state.js").Device[]} devices
  * @param {Actions} actions
  * @param {Kit} kit
  */
 function pickers(devices, actions, { texts, element }) {
-  const lists = [];
+  const made = element("div", { class: "tool", role: "group", "aria-label": texts.devices });
   for (const [kind, name] of /** @type {const} */ ([["audioinput", texts.microphone], ["audiooutput", texts.speaker]])) {
     const found = devices.filter((device) => device.kind === kind);
     if (!found.length) continue;
@@ -98,7 +98,13 @@ function pickers(devices, actions, { texts, element }) {
       list.append(element("option", { value: id, ...(used && { selected: "" }) }, label || `${texts.device} ${place + 1}`));
     });
     list.addEventListener("change", () => actions.use(kind, /** @type {HTMLSelectElement} */ (list).value));
-    lists.push(element("p", { class: "field tool" }, element("label", { for: kind }, name), list));
+    made.append(element("p", { class: "field" }, element("label", { for: kind }, name), list));
   }
-  return lists;
+  made.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    actions.toggle("devices");
+    event.preventDefault();
+  });
+  // Until it is known which there are, there is nothing to show.
+  return made.children.length ? [made] : [];
 }
