@@ -15,6 +15,9 @@ use crate::{
     template::Template,
 };
 
+/// The logical id of the function that queues feed.
+const DISPATCH: &str = "Dispatch";
+
 /// The functions of a house.
 pub struct Functions {
     /// Those that answer HTTP, by their logical ids.
@@ -53,13 +56,15 @@ impl Functions {
         media.extend(calls.clone());
         let media = Env::from_pairs(media);
 
+        // Each under a name of its own, as each has a role of its own.
+        let by = |name| aws.named(name);
         let (widget, session, ingest, dispatch, console, media) = tokio::try_join!(
-            async { widget::State::open(&widget, aws).await.map_err(failed("Widget")) },
-            async { session::State::open(&session, aws).await.map_err(failed("Session")) },
-            async { ingest::State::open(&ingest, aws).await.map_err(failed("Ingest")) },
-            async { dispatch::State::open(&dispatch, aws).await.map_err(failed("Dispatch")) },
-            async { console::State::open(&console, aws).await.map_err(failed("Console")) },
-            async { media::State::open(&media, aws, private).await.map_err(failed("media")) },
+            async { widget::State::open(&widget, &by("Widget")).await.map_err(failed("Widget")) },
+            async { session::State::open(&session, &by("Session")).await.map_err(failed("Session")) },
+            async { ingest::State::open(&ingest, &by("Ingest")).await.map_err(failed("Ingest")) },
+            async { dispatch::State::open(&dispatch, &by(DISPATCH)).await.map_err(failed("Dispatch")) },
+            async { console::State::open(&console, &by("Console")).await.map_err(failed("Console")) },
+            async { media::State::open(&media, &by("Media"), private).await.map_err(failed("media")) },
         )?;
         let http = [
             ("Widget", widget::router(widget)),
@@ -78,7 +83,9 @@ impl Functions {
 
     /// Begins to feed those that queues feed.
     pub fn feed(&self, template: &Template, provisioned: &Provisioned, aws: &Aws) -> Vec<Poller> {
-        let Some(function) = template.functions.get("Dispatch") else { return Vec::new() };
+        let Some(function) = template.functions.get(DISPATCH) else { return Vec::new() };
+        // Lambda polls with the role of the function that it feeds.
+        let aws = &aws.named(DISPATCH);
         let pollers = function.sources.iter().filter_map(|source| {
             let mapping = Mapping {
                 queue: Queue::open(aws, provisioned.queue_urls.get(&source.queue)?),

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
 
 /// How AWS is reached. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,11 +27,14 @@ pub struct Endpoints {
 }
 
 impl Aws {
-    /// As the SDK finds it: the environment, a container's or an instance's role, `AWS_ENDPOINT_URL_*`.
+    /// As the SDK finds it: the environment, a container's or an instance's role, `AWS_ENDPOINT_URL_*`. All services share
+    /// one HTTP client: the root certificates are parsed once, which a cold start feels.
     pub async fn from_process() -> Self {
+        let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
         let config = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(timeouts())
+            .http_client(client)
             .load()
             .await;
         Self { config, endpoints: None }
