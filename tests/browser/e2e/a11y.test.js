@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { launch, makeApp, open, widgetAddress } from "./house.js";
+import { launch, makeApp, open, until, widgetAddress } from "./house.js";
 
 const parts = {
   design: {
@@ -131,11 +131,106 @@ test("forced colours: what is chosen, and what has the focus, is still seen", as
   await context.close();
 });
 
-test("reduced motion: nothing moves while the widget waits", async () => {
-  const { page, context } = await open(browser, { reducedMotion: "reduce" });
-  await page.route("**/v1/sessions", () => undefined);
-  await page.goto(widgetAddress());
+test("reduced motion: nothing moves while the widget waits, and while it calls", async () => {
+  const { page, context } = await open(browser, { ownSession: true, reducedMotion: "reduce" });
+  const moving = () => page.evaluate(() => document.getAnimations().length);
+  /** @type {(() => void)[]} */
+  const held = [];
+  const hold = (/** @type {import("playwright-core").Route} */ route) => new Promise((go) => held.push(() => go(route.fallback())));
+  await page.route("**/v1/sessions", hold);
+  await page.route("**/v1/calls", hold);
+  await page.goto(widgetAddress({ routingKey: "nobody" }));
   await page.getByRole("status").getByText("Getting ready…").waitFor();
-  assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+  assert.equal(await moving(), 0);
+  await until(async () => held.length, (count) => count === 1);
+  held[0]();
+  await page.getByRole("button", { name: "Call", exact: true, disabled: false }).click();
+  await until(async () => held.length, (count) => count === 2);
+  await page.getByRole("status").getByText("Calling…").waitFor();
+  assert.equal(await moving(), 0);
+  held[1]();
+  await page.getByRole("status").getByText("Ringing…").waitFor();
+  assert.equal(await moving(), 0);
+  await page.getByRole("button", { name: "Hang up" }).click();
   await context.close();
 });
+
+test("without scripts, a sentence says that they are needed, and nothing else promises a call", async () => {
+  const { page, context } = await open(browser, { javaScriptEnabled: false, viewport: { width: 320, height: 480 } });
+  await page.goto(widgetAddress());
+  await page.locator("noscript p").waitFor();
+  if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/without-scripts.png` });
+  assert.equal(await page.getByRole("button").count(), 0);
+  assert.equal(await page.getByText("Getting ready…").isVisible(), false);
+  await context.close();
+});
+
+const WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft";
+/** As much as there may be of everything, in words that fit no line. @param {number} length */
+const much = (length) => `${WORD} ${"so many words that nobody reads them ".repeat(60)}`.slice(0, length);
+
+for (const wide of [false, true]) {
+  test(`long words and as much text as there may be${wide ? ", widely spaced (WCAG 1.4.12)" : ""}: nothing is cut off or runs out`, async () => {
+    const option = much(100);
+    const full = await makeApp({
+      design: { ...parts.design, texts: { title: much(300) }, blocks: [{ kind: "text", text: much(1_000) }, { kind: "disclosure", text: much(1_000) }] },
+      form: { fields: [
+        { id: "name", kind: "text", label: much(120), required: true },
+        { id: "topic", kind: "select", label: much(120), required: true, options: [option] },
+        { id: "ok", kind: "checkbox", label: much(120), required: true },
+      ] },
+      survey: {
+        questions: [{ id: "q1", kind: "rating", label: much(120) }, { id: "q3", kind: "choice", label: much(120), options: [option, "No"] }],
+        comment: true,
+      },
+      buttons: { buttons: parts.buttons.buttons.map((button) => ({ ...button, label: much(60) })) },
+    });
+    // German, whose own words are the longest.
+    const { page, context } = await open(browser, { ownSession: true, locale: "de", viewport: { width: 320, height: 480 }, reducedMotion: "reduce" });
+    await page.goto(widgetAddress({ key: full.key }, full.appId));
+    const go = page.locator("#actions .go:not([aria-disabled])");
+    await go.waitFor();
+    if (wide) {
+      await page.evaluate(() => {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(`* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important; }
+          p { margin-block-end: 2em !important; }`);
+        document.adoptedStyleSheets = [sheet];
+      });
+    }
+    const check = async (/** @type {string} */ name) => {
+      const wrong = await page.evaluate(() => {
+        const { clientWidth: width, scrollWidth } = document.documentElement;
+        const found = scrollWidth > width ? [`${scrollWidth} wide`] : [];
+        for (const it of document.querySelectorAll("main :not(option, .unseen, select, input, textarea)")) {
+          const { left, right } = it.getBoundingClientRect();
+          if (left < 0 || right > width) found.push(`${it.outerHTML.slice(0, 80)} runs out`);
+          if (it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 0) found.push(`${it.outerHTML.slice(0, 80)} is too wide`);
+          if (it.tagName === "BUTTON" && it.scrollHeight > it.clientHeight + 1) found.push(`${it.outerHTML.slice(0, 80)} is cut off`);
+        }
+        return found;
+      });
+      assert.deepEqual(wrong, [], name);
+      if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/much-${name}${wide ? "-wide" : ""}.png`, fullPage: true });
+    };
+    await check("idle");
+    await go.click();
+    await page.locator("form").waitFor();
+    await go.click();
+    await page.locator("[aria-invalid]").first().waitFor();
+    await check("form");
+    await page.locator("[name=name]").fill("Ada");
+    await page.locator("[name=topic]").selectOption(option);
+    await page.locator("[name=ok]").check();
+    await go.click();
+    await page.locator('[data-tone="live"]').waitFor();
+    await check("connected");
+    await page.locator("#actions .plain").nth(1).click();
+    await page.locator(".pad").waitFor();
+    await check("keypad");
+    await page.locator("#actions .stop").click();
+    await page.locator('html[data-state="survey"]').waitFor();
+    await check("survey");
+    await context.close();
+  });
+}

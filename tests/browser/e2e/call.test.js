@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { house, launch, manage, open, received, until, widgetAddress } from "./house.js";
+import { house, launch, manage, until } from "./house.js";
+import { delivered, microphones, visit } from "./visitor.js";
 
 const app = `/api/v1/apps/${house.demo.appId}`;
 /** @type {import("playwright-core").Browser} */
@@ -12,56 +13,8 @@ let browser;
 before(async () => void (browser = await launch()));
 after(() => browser.close());
 
-/**
- * A widget of its own, what it sends, and its connections and microphones within reach.
- * @param {Record<string, string>} [parameters]
- * @param {import("playwright-core").BrowserContextOptions} [options]
- */
-async function widget(parameters, options) {
-  const opened = await open(browser, { ownSession: true, ...options });
-  /** @type {any[]} */
-  const events = [];
-  /** @type {string[]} */
-  const asked = [];
-  opened.page.on("request", (request) => {
-    const { pathname } = new URL(request.url());
-    if (pathname === "/v1/events") events.push(request.postDataJSON());
-    if (pathname.startsWith("/v1/calls")) asked.push(`${request.method()} ${pathname}`);
-  });
-  await opened.page.addInitScript(() => {
-    const all = /** @type {any} */ (window);
-    [all.peers, all.tracks] = [[], []];
-    const Peer = RTCPeerConnection;
-    all.RTCPeerConnection = function (/** @type {any} */ wishes) {
-      const peer = new Peer(wishes);
-      all.peers.push(peer);
-      return peer;
-    };
-    all.RTCPeerConnection.prototype = Peer.prototype;
-    const original = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-    navigator.mediaDevices.getUserMedia = async (wishes) => {
-      const stream = await original(wishes);
-      all.tracks.push(...stream.getTracks());
-      return stream;
-    };
-  });
-  await opened.page.goto(widgetAddress(parameters));
-  const button = (/** @type {string} */ name) => opened.page.getByRole("button", { name, exact: true, disabled: false });
-  const status = (/** @type {string} */ text) => opened.page.getByRole("status").getByText(text, { exact: true });
-  return { ...opened, events, asked, button, status };
-}
-
-/** What the inbox has of these ids, once deliveries have come to rest. @param {any[]} sent */
-async function delivered(sent) {
-  const ids = new Set(sent.map(({ id }) => id));
-  const ours = async () => (await received()).filter((/** @type {any} */ { id }) => ids.has(id));
-  await until(ours, (all) => all.length >= ids.size);
-  await until(() => manage("GET", `${app}/deliveries?limit=100`), (all) => all.every((/** @type {any} */ it) => it.status !== "pending"));
-  return ours();
-}
-
-/** @param {import("playwright-core").Page} page */
-const microphones = (page) => page.evaluate(() => /** @type {any} */ (window).tracks.map((/** @type {any} */ it) => it.readyState));
+/** @param {Record<string, string>} [parameters] @param {import("playwright-core").BrowserContextOptions} [options] */
+const widget = (parameters, options) => visit(browser, parameters, options);
 
 test("a whole call: heard, muted, keys pressed, another network, hung up; three events, each once", async () => {
   const { page, complaints, events, asked, button, status, context } = await widget({ order: "A-1" });

@@ -21,12 +21,12 @@ export const widgetAddress = (parameters = {}, appId = house.demo.appId) => {
   return address.href;
 };
 
-/** @param {import("playwright-core").LaunchOptions} [options] */
-export const launch = (options = {}) =>
+/** With a made-up microphone that every page may use, unless `args` say otherwise. */
+export const launch = (/** @type {import("playwright-core").LaunchOptions} */ options = {}) =>
   chromium.launch({
     ...options,
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+    args: ["--no-sandbox", ...(options.args ?? ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])],
   });
 
 /** @type {{status: number, json: any} | undefined} */
@@ -77,7 +77,7 @@ export async function open(browser, options = {}) {
  * @param {() => Promise<T>} ask
  * @param {(answer: T) => boolean} satisfies
  */
-export async function until(ask, satisfies, withinMs = 10_000) {
+export async function until(ask, satisfies, withinMs = 30_000) {
   const end = Date.now() + withinMs;
   for (;;) {
     const answer = await ask();

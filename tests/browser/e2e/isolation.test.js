@@ -107,11 +107,17 @@ const attempts = {
     const address = /** @type {Window} */ (top).location;
     // To where it is, but for the fragment: the page stays.
     address.href = `${site}/${new URL(document.referrer || site).search}#moved`;
-    return new Promise((resolve) => setTimeout(() => resolve(address.hash === "#moved"), 200));
+    return new Promise((resolve) => {
+      const look = () => (address.hash === "#moved" ? resolve(true) : setTimeout(look, 50));
+      look();
+    });
   },
   "lead the parent elsewhere": ({ site }) => {
     parent.location.replace(`${site}/${new URL(document.referrer || site).search}#again`);
-    return new Promise((resolve) => setTimeout(() => resolve(parent.location.hash === "#again"), 200));
+    return new Promise((resolve) => {
+      const look = () => (parent.location.hash === "#again" ? resolve(true) : setTimeout(look, 50));
+      look();
+    });
   },
   "a pop-up": () => {
     const opened = window.open("about:blank");
@@ -120,15 +126,17 @@ const attempts = {
   },
   "a question to the visitor": () => confirm("Really?"),
   "a prompt for the visitor": () => prompt("Password?") === "typed",
-  "a form sent": async ({ site }) => {
+  "a form sent": ({ site }) => {
     const form = document.createElement("form");
     const into = document.createElement("iframe");
     into.name = form.target = "into";
     form.action = `${site}/api/form`;
     document.body.append(into, form);
     form.submit();
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    return into.contentDocument?.body.textContent?.includes("secret");
+    return new Promise((resolve) => {
+      const look = () => (into.contentDocument?.body?.textContent?.includes("secret") ? resolve(true) : setTimeout(look, 50));
+      look();
+    });
   },
   "the microphone": async () => (await navigator.mediaDevices.getUserMedia({ audio: true })).active,
   "the camera": async () => (await navigator.mediaDevices.getUserMedia({ video: true })).active,
@@ -148,10 +156,10 @@ const attempts = {
   }),
   "our pages, in a frame of its own": ({ widget }) => new Promise((resolve) => {
     const frame = document.createElement("iframe");
-    frame.onload = () => setTimeout(() => resolve(frame.contentDocument?.body.textContent), 100);
+    const look = () => (frame.contentDocument?.body?.textContent?.includes("secret") ? resolve(true) : setTimeout(look, 50));
     frame.src = `${widget}/frame`;
     document.body.append(frame);
-    setTimeout(resolve, 1_000);
+    look();
   }),
   "another base for addresses": ({ site }) => {
     const base = document.createElement("base");
@@ -167,10 +175,11 @@ const attempts = {
  * @param {import("playwright-core").Frame} frame
  * @param {string} name
  * @param {{site: string, widget: string}} at
+ * @param {number} withinMs what is to fail gets this long to work after all; what is to work has as long as a slow machine takes
  */
-async function attempt(frame, name, at) {
+async function attempt(frame, name, at, withinMs) {
   const run = `(async () => { try { return Boolean(await (${attempts[name]})(${JSON.stringify(at)})); } catch (error) { return String(error.name ?? error.type ?? error); } })()`;
-  const limit = new Promise((resolve) => setTimeout(() => resolve("nothing came back"), 4_000));
+  const limit = new Promise((resolve) => setTimeout(() => resolve("nothing came back"), withinMs));
   return Promise.race([frame.evaluate(run), limit]);
 }
 
@@ -185,7 +194,7 @@ test(`${Object.keys(attempts).length} attempts fail in the customer's document a
   /** @type {Record<string, unknown>} */
   const worked = {};
   for (const name of Object.keys(attempts)) {
-    const result = await attempt(code, name, { site, widget: house.origin });
+    const result = await attempt(code, name, { site, widget: house.origin }, 2_000);
     if (result === true) worked[name] = result;
   }
   assert.deepEqual(worked, {});
@@ -200,7 +209,7 @@ test(`${Object.keys(attempts).length} attempts fail in the customer's document a
   /** @type {Record<string, unknown>} */
   const failed = {};
   for (const name of Object.keys(attempts)) {
-    const result = await attempt(frame, name, { site, widget: site });
+    const result = await attempt(frame, name, { site, widget: site }, 30_000);
     if (result !== true) failed[name] = result;
   }
   assert.deepEqual(failed, {});
@@ -407,18 +416,21 @@ test("no token and no media credential is in anything that the page or the code 
 test("a busy loop in the code leaves the widget alone", async () => {
   const { page, code, context } = await inside();
   const widget = page.frames()[1];
-  const gap = widget.evaluate(() => new Promise((resolve) => {
-    let [last, longest] = [performance.now(), 0];
-    const timer = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
+  await widget.evaluate(() => {
+    const all = /** @type {any} */ (globalThis);
+    let last = performance.now();
+    all.longest = 0;
+    setInterval(() => {
+      all.longest = Math.max(all.longest, performance.now() - last);
       last = performance.now();
     }, 10);
-    setTimeout(() => (clearInterval(timer), resolve(longest)), 2_000);
-  }));
+  });
   await code.evaluate(() => {
-    const end = performance.now() + 1_500;
+    const end = performance.now() + 2_500;
     while (performance.now() < end);
   });
-  assert.ok(/** @type {number} */ (await gap) < 1_000, `the widget stood still for ${await gap} ms`);
+  const gap = await widget.evaluate(() => /** @type {any} */ (globalThis).longest);
+  // A machine that does much else makes gaps of its own, but none as long as that.
+  assert.ok(gap < 1_500, `the widget stood still for ${gap} ms`);
   await context.close();
 });

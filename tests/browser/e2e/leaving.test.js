@@ -99,6 +99,6 @@ for (const called of [false, true]) {
       await page.mouse.click(place.x + place.width / 2, place.y + place.height / 2);
       await page.waitForTimeout(3_000);
       return calls();
-    }, (count) => count > before, 20_000);
+    }, (count) => count > before, 60_000);
   });
 }
