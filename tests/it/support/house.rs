@@ -12,11 +12,12 @@ use reqwest::{Client, Method, header::HeaderMap, redirect::Policy};
 use serde_json::{Value, json};
 use store::Endpoints;
 
-use crate::support::receiver::Receiver;
+use crate::support::{receiver::Receiver, uses};
 
 /// A house in this process, on ports of its own.
 pub struct Running {
-    house: House,
+    /// Until it is stopped.
+    house: Option<House>,
     client: Client,
     port: u16,
 }
@@ -89,6 +90,12 @@ pub fn options(variables: &[(&str, &str)]) -> Options {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stand_ins().into_iter().for_each(uses::keep);
+    }
+}
+
 impl Running {
     /// A house with nothing special about it.
     pub async fn start() -> Self {
@@ -99,22 +106,23 @@ impl Running {
     pub async fn with(options: Options) -> Self {
         let house = House::start(options).await.expect("the house starts");
         let port = house.local.origin.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        Self { house, client: client(None), port }
+        Self { house: Some(house), client: client(None), port }
     }
 
     /// What `local.json` says.
     pub fn local(&self) -> &local::LocalJson {
-        &self.house.local
+        &self.house.as_ref().expect("it is not stopped").local
     }
 
     /// The stand-ins for AWS, unless others stand in.
     pub fn stand_ins(&self) -> Option<&embedded::Embedded> {
-        self.house.stand_ins()
+        self.house.as_ref()?.stand_ins()
     }
 
     /// Stops it as Ctrl-C would.
-    pub async fn stop(self) {
-        self.house.shutdown().await;
+    pub async fn stop(mut self) {
+        self.stand_ins().into_iter().for_each(uses::keep);
+        self.house.take().expect("it is not stopped").shutdown().await;
     }
 
     /// A request to one of its hosts.

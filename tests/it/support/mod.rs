@@ -6,4 +6,5 @@ pub mod house;
 pub mod process;
 pub mod receiver;
 pub mod runtime_api;
+pub mod uses;
 pub mod visitor;

@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use crate::support::{
     house::{StateDir, pause},
     runtime_api::binary,
+    uses,
 };
 
 /// The process. It ends with the test.
@@ -24,6 +25,12 @@ pub struct Process {
     /// What `local.json` says.
     pub local: Value,
     directory: StateDir,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        uses::keep(&self.stand_ins);
+    }
 }
 
 impl Process {
