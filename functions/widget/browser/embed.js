@@ -80,8 +80,8 @@
     sheet.replaceSync(`
 :host{all:initial;z-index:99999999;${inline ? "display:inline-block;position:relative" : `position:fixed;bottom:20px;${side}:20px`}}
 button{all:unset;display:flex;align-items:center;justify-content:center;gap:10px;width:144px;height:56px;overflow:hidden;border:1px solid #0000;border-radius:28px;background:${accent};color:${onAccent};font:600 17px system-ui;cursor:pointer;box-shadow:0 4px 20px #0004}
-button:focus-visible{outline:auto;outline-offset:3px}
-button::before{content:"";width:24px;height:24px;background:currentColor;clip-path:path("M7 3h2l2 4-2 2a12 12 0 0 0 6 6l2-2 4 2v2a3 3 0 0 1-3 3A17 17 0 0 1 4 6a3 3 0 0 1 3-3Z")}
+button:focus-visible{outline:3px solid #000;box-shadow:0 0 0 6px #fff}
+button::before{content:"";border:12px solid;clip-path:path("M7 3h2l2 4-2 2a12 12 0 0 0 6 6l2-2 4 2v2a3 3 0 0 1-3 3A17 17 0 0 1 4 6a3 3 0 0 1 3-3Z")}
 [aria-expanded=true]::before{clip-path:path("M4 8h16l-8 9Z")}
 iframe{box-sizing:border-box;position:fixed;bottom:88px;${side}:20px;width:min(360px,100vw - 40px);height:min(500px,100vh - 108px);border:1px solid #8883;border-radius:20px;box-shadow:0 4px 20px #0004}
 @media(max-height:440px){
