@@ -147,7 +147,11 @@ async fn look_after(state: &State, server: &Server, pace: Pace) -> Result<(), Er
     if calls > 0 {
         tracing::warn!(process = owner.as_ref().map(Owner::process), calls, "fleet.buried");
     }
-    state.store.forget_server(&server.owner, until).await
+    // What could not be written down is tried again once this lease is over.
+    if state.store.calls_of_server(&server.owner, 1, None).await?.items.is_empty() {
+        state.store.forget_server(&server.owner, until).await?;
+    }
+    Ok(())
 }
 
 /// Writes down and reports how a call of a server that is gone ended.
