@@ -146,7 +146,7 @@ async function start(again, pause = 30_000) {
 function reopen(ms, pause) {
   const before = state;
   const due = () => void (state === before && start(true, pause));
-  void import("./opening.js").then(({ whenDue }) => whenDue(ms, due), () => undefined);
+  void later("opening").then((loaded) => loaded?.whenDue(ms, due));
 }
 
 /**
@@ -163,13 +163,25 @@ function startCode({ status, type }) {
   return status >= 400 && status < 500 ? "wrong_settings" : "internal";
 }
 
+/** What is put behind the address of a module that did not come. @type {Record<string, string>} */
+const anew = {};
+
+/**
+ * A module of later; nothing, when it does not come. Many browsers keep that for an answer about its address for as long as the
+ * document lives (whatwg/html#6768): the next try has another address.
+ * @param {"call" | "sheet" | "opening"} name
+ * @returns {Promise<any>}
+ */
+const later = (name) => import(`./${name}.js${anew[name] ?? ""}`).catch(() => void (anew[name] = `?${Date.now()}`));
+
 /**
  * Asks for what a sheet holds; it comes only to those who are asked anything.
  * @param {import("./design.js").Question[]} questions
  * @param {(sheet: import("./sheet.js").Sheet, loaded: typeof import("./sheet.js")) => Promise<unknown>} send
  */
 async function ask(questions, send) {
-  const loaded = await import("./sheet.js").catch(() => undefined);
+  /** @type {typeof import("./sheet.js") | undefined} */
+  const loaded = await later("sheet");
   scene.sheet = loaded && new loaded.Sheet(kit, questions, (sheet) => send(sheet, loaded)).element;
   return loaded !== undefined;
 }
@@ -227,7 +239,8 @@ async function place() {
   if (attempt.name !== "starting") return;
   // The relays that a session lends end soon after its token: they are fresh before they are needed.
   const fresh = session.token().catch(() => undefined);
-  const [loaded] = await Promise.all([import("./call.js").catch(() => undefined), fresh]);
+  /** @type {[typeof import("./call.js") | undefined, unknown]} */
+  const [loaded] = await Promise.all([later("call"), fresh]);
   // Given up meanwhile, perhaps in favour of another.
   if (state !== attempt) return;
   session.need(true);
@@ -361,8 +374,8 @@ addEventListener("keydown", (event) => {
 // Once somebody aims at the widget, the module that places calls is fetched, so that the tap does not wait for it.
 const warm = () => {
   const { form, survey: asked } = scene.design;
-  void import("./call.js").catch(() => undefined);
-  if (form || asked) void import("./sheet.js").catch(() => undefined);
+  void later("call");
+  if (form || asked) void later("sheet");
 };
 addEventListener("pointerover", warm, { once: true });
 addEventListener("focusin", warm, { once: true });
