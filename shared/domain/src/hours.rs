@@ -22,7 +22,7 @@ use jiff::civil;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    calendar::{Closed, Opening, decide},
+    calendar::{Closed, Opening, clock, decide, zone_names},
     wall::{Date, NotADate, NotATimeOfDay, TimeOfDay},
 };
 use crate::{

@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
 };
 use domain::{field::FieldError, time::Timestamp};
-use http::{header, request::Parts};
+use http::{Extensions, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lambda_http::request::RequestContext;
 use serde::de::DeserializeOwned;
@@ -231,6 +231,23 @@ fn viewer_address(parts: &Parts) -> Option<IpAddr> {
     constant_time::verify_slices_are_equal(shown.as_ref(), expected).ok()?;
     let viewer = parts.headers.get("cloudfront-viewer-address")?.to_str().ok()?;
     viewer.rsplit_once(':')?.0.parse().ok()
+}
+
+/// What a request knows that is made on behalf of another one, in this process: the moment, and who is connected. Nothing
+/// else of the other's: neither its route nor what its path held.
+pub fn on_behalf(of: &Extensions) -> Extensions {
+    let mut extensions = Extensions::new();
+    copy::<Timestamp>(of, &mut extensions);
+    copy::<Peer>(of, &mut extensions);
+    copy::<CdnProof>(of, &mut extensions);
+    copy::<RequestContext>(of, &mut extensions);
+    extensions
+}
+
+fn copy<T: Clone + Send + Sync + 'static>(from: &Extensions, to: &mut Extensions) {
+    if let Some(value) = from.get::<T>() {
+        to.insert(value.clone());
+    }
 }
 
 /// The token of `Authorization: Bearer …`.

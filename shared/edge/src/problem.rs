@@ -149,8 +149,18 @@ impl Problem {
         self.0.kind
     }
 
-    /// The answer, and the one log line.
-    pub(crate) fn render(&self, request_id: &str, now: Timestamp) -> Response {
+    /// What the caller is told.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The fields that it is about.
+    pub fn details(&self) -> &[FieldError] {
+        &self.0.details
+    }
+
+    /// The one log line.
+    pub(crate) fn log(&self, request_id: &str) {
         let status = self.0.kind.status();
         match &self.0.cause {
             Some(cause) => {
@@ -163,6 +173,10 @@ impl Problem {
                 tracing::debug!(request.id = request_id, status = status.as_u16(), kind = ?self.0.kind, ?fields, "request.refused");
             }
         }
+    }
+
+    /// The answer.
+    pub(crate) fn render(&self, request_id: &str, now: Timestamp) -> Response {
         let body = Envelope {
             error: Body {
                 kind: self.0.kind,
@@ -172,7 +186,7 @@ impl Problem {
                 details: &self.0.details,
             },
         };
-        let mut response = (status, axum::Json(body)).into_response();
+        let mut response = (self.0.kind.status(), axum::Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some((exceeded, window, now)) = self.0.exceeded {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(exceeded.retry_after_in(window, now)));
@@ -205,6 +219,10 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     details: &'a [FieldError],
 }
+
+/// In a response's extensions: what the caller is told of the problem beside it stands in the response already.
+#[derive(Clone, Copy, Debug)]
+pub struct Told;
 
 /// Carried to [`reply::bordered`](crate::reply::bordered), which knows the request's id and renders it.
 impl IntoResponse for Problem {

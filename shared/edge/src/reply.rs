@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     chance, clock,
     extract::{self, CdnProof},
-    problem::Problem,
+    problem::{Problem, Told},
     trace,
 };
 
@@ -70,16 +70,24 @@ pub fn bordered(router: Router, cdn: Option<CdnProof>) -> Router {
     }
 }
 
-async fn border(request: Request, next: Next) -> Response {
+/// The request's id, as an extension of the request: for what tells its problems in words of its own.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+async fn border(mut request: Request, next: Next) -> Response {
     let id = extract::request_id(&request).unwrap_or_else(chance::hex::<16>);
     let now = request.extensions().get::<Timestamp>().copied();
+    request.extensions_mut().insert(RequestId(id.clone()));
     // A handler that panicked has lost its own state only; what is shared lives behind locks that recover.
     let mut response = match AssertUnwindSafe(trace::timed(next.run(request))).catch_unwind().await {
         Ok(response) => response,
         Err(_) => Problem::server_error("the handler panicked").into_response(),
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem.render(&id, now.unwrap_or_else(clock::now));
+        problem.log(&id);
+        if response.extensions_mut().remove::<Told>().is_none() {
+            response = problem.render(&id, now.unwrap_or_else(clock::now));
+        }
     }
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

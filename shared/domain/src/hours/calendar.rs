@@ -51,9 +51,11 @@ pub fn decide(app: Option<&Hours>, profile: Option<&Hours>, now: Timestamp) -> O
     })
 }
 
-/// The zone of this name in the database that is built in.
+/// The database that is built in.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+/// The zone of this name.
 fn zone(name: &str) -> Option<TimeZone> {
-    static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
     // Two entries stand for a place that nobody has said.
     ZONES.get(name).ok().filter(|zone| !zone.is_unknown() && zone.iana_name() != Some("Factory"))
 }
@@ -61,6 +63,21 @@ fn zone(name: &str) -> Option<TimeZone> {
 /// How the database spells this name; `None` for what is no zone.
 pub(super) fn zone_name(name: &str) -> Option<String> {
     zone(name)?.iana_name().map(ToOwned::to_owned)
+}
+
+/// The names that may be chosen from, in order.
+pub fn zone_names() -> Vec<String> {
+    let mut names: Vec<String> = ZONES.available().filter_map(|name| zone_name(name.as_str())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What clocks say at a moment in this zone, for people: `Mon 23 Nov 2026, 09:00`. In UTC where there is no such zone.
+pub fn clock(zone_name: &str, at: Timestamp) -> String {
+    let zone = zone(zone_name).unwrap_or(TimeZone::UTC);
+    let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
+    zone.to_datetime(at).strftime("%a %-d %b %Y, %H:%M").to_string()
 }
 
 /// Hours in their time zone.
