@@ -118,7 +118,8 @@ pub fn api_paths() -> Vec<String> {
 /// The function's routes.
 pub fn router(state: State) -> Router {
     let cdn = state.cdn.clone();
-    reply::bordered(routes().router.with_state(state), cdn)
+    let management = routes().router.with_state(state.clone());
+    reply::bordered(management.clone().merge(pages::router(state, management)), cdn)
 }
 
 fn routes() -> Routes {
@@ -172,9 +173,6 @@ fn routes() -> Routes {
         .route("/api/v1/audit", get(audit::list_deployment))
         .route("/api/v1/operators", get(operators::list).post(operators::create))
         .route("/api/v1/operators/{operator}", delete(operators::delete))
-        .route("/", get(pages::home))
-        .route("/apps/{app}", get(pages::app))
-        .route("/console.css", get(pages::style))
         .route("/sign-in", get(pages::sign_in::show).post(pages::sign_in::enter_token))
         .route("/sign-out", post(pages::sign_in::sign_out))
 }
