@@ -1,8 +1,8 @@
 //! Apps: their list, making one, and what one sees of it first.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::operator::Role;
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::{Method, StatusCode};
 use maud::{Markup, html};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Who tried what.
 
-use axum::{extract::Path, response::Response};
-use edge::problem::Problem;
+use axum::response::Response;
+use edge::{extract::Path, problem::Problem};
 use http::StatusCode;
 use maud::{Markup, html};
 

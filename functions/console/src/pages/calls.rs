@@ -1,8 +1,8 @@
 //! Calls and what visitors wrote. Never what was said.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::{id::CallId, operator::Role};
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::{Markup, html};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Code of the customer's own.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::custom_code::MAX_BYTES;
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::{Markup, html};
 

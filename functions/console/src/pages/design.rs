@@ -5,12 +5,9 @@ pub(super) mod form;
 pub(super) mod look;
 pub(super) mod survey;
 
-use axum::{
-    extract::{Path, State as Extract},
-    response::Response,
-};
+use axum::{extract::State as Extract, response::Response};
 use domain::operator::Role;
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::{Method, StatusCode};
 use maud::{Markup, html};
 use serde_json::{Value, json};

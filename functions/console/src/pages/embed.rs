@@ -1,7 +1,7 @@
 //! Where the widget may stand, who hears it, and what one pastes.
 
-use axum::{extract::Path, response::Response};
-use edge::problem::Problem;
+use axum::response::Response;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::html;
 use serde_json::{Value, json};

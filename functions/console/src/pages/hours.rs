@@ -1,14 +1,14 @@
 //! Business hours: of an app, and as fields of a profile.
 
-use axum::{
-    extract::{Path, State as Extract},
-    response::Response,
-};
+use axum::{extract::State as Extract, response::Response};
 use domain::{
     hours::{Opening, clock, decide, zone_names},
     time::Timestamp,
 };
-use edge::{extract::Now, problem::Problem};
+use edge::{
+    extract::{Now, Path},
+    problem::Problem,
+};
 use http::Method;
 use maud::{Markup, html};
 use serde_json::Value;

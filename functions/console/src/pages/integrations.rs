@@ -1,8 +1,11 @@
 //! Integrations: addresses that receive an app's events.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::{event::EventName, id::IntegrationId, operator::Role, time::Timestamp};
-use edge::{extract::Now, problem::Problem};
+use edge::{
+    extract::{Now, Path},
+    problem::Problem,
+};
 use http::{Method, StatusCode};
 use maud::{Markup, html};
 use serde_json::{Value, json};

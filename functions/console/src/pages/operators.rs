@@ -1,8 +1,8 @@
 //! Operators and their tokens.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::id::OperatorId;
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::{Method, StatusCode};
 use maud::{Markup, html};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Profiles: whom visitors can reach.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::{id::DestinationId, operator::Role};
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::{Markup, html};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! How long what is about visitors is kept.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::retention::{MAX_DAYS, MAX_DELIVERY_DAYS};
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::html;
 

@@ -1,8 +1,8 @@
 //! An integration's secrets and its signing key. Values are shown once, to who may see them and says why.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::{field::FieldError, operator::Role, secret::SecretName};
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::{Markup, html};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! An app itself: its name, its key, its end.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::operator::Role;
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use http::Method;
 use maud::html;
 use serde_json::{Value, json};

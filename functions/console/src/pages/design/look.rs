@@ -1,8 +1,8 @@
 //! Theme, language, words, and what stands above the call button.
 
-use axum::{extract::Path, response::Response};
+use axum::response::Response;
 use domain::design::text_keys;
-use edge::problem::Problem;
+use edge::{extract::Path, problem::Problem};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The survey after a call.
 
-use axum::{extract::Path, response::Response};
-use edge::problem::Problem;
+use axum::response::Response;
+use edge::{extract::Path, problem::Problem};
 use maud::{Markup, html};
 use serde_json::Value;
 
