@@ -191,25 +191,6 @@ test("who hangs up while a full media server is waited for is not called", async
   await context.close();
 });
 
-/** @type {[string, string][]} */
-const microphones = [
-  ["NotAllowedError", "Your microphone is blocked"],
-  ["NotFoundError", "No microphone found"],
-  ["NotReadableError", "Your microphone is in use"],
-];
-for (const [exception, title] of microphones) {
-  test(`the microphone: ${exception}`, async () => {
-    const { page, context } = await open(browser);
-    await page.addInitScript((name) => {
-      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("…", name));
-    }, exception);
-    await page.goto(widgetAddress());
-    await callButton(page).click();
-    await page.getByRole("alert").getByRole("heading", { name: title }).waitFor();
-    await context.close();
-  });
-}
-
 test("a start can be given up, and nothing is reported of it", async () => {
   const { page, context } = await open(browser);
   /** @type {string[]} */

@@ -8,6 +8,7 @@
 //! | `nobody` | rings until the caller gives up |
 //! | a number from `300` to `699` | that status, after it rang |
 //! | `goodbye` | answers, greets and hangs up |
+//! | `silent` | answers and says nothing |
 //! | any other | answers, greets and echoes |
 //!
 //! It listens on loopback and speaks to our own trunk alone: enough SIP for that, and no more.
@@ -145,10 +146,9 @@ impl Line {
             "decline" => self.refuse("603 Decline").await,
             user if is_status(user) => self.refuse(&format!("{user} As Dialled")).await,
             "nobody" => while !matches!(self.wait(LONGEST_WAIT).await, Waited::Over) {},
-            user => {
-                let hangs_up = user == "goodbye";
+            _ => {
                 if !matches!(self.wait(RINGS_FOR).await, Waited::Over) {
-                    self.talk(hangs_up).await;
+                    self.talk().await;
                 }
             }
         }
@@ -212,7 +212,8 @@ impl Line {
         timeout(limit, waiting).await.unwrap_or(Waited::Nothing)
     }
 
-    async fn talk(&mut self, hangs_up: bool) {
+    async fn talk(&mut self) {
+        let (speaks, hangs_up) = (self.invite.user() != "silent", self.invite.user() == "goodbye");
         let Ok((rtp, _rtcp)) = sound::sockets(HERE).await else { return self.refuse("503 Service Unavailable").await };
         let Ok(address) = rtp.local_addr() else { return };
         let mut local = Local {
@@ -238,7 +239,7 @@ impl Line {
         tokio::pin!(speaking);
         loop {
             tokio::select! {
-                () = &mut speaking => return,
+                () = &mut speaking, if speaks => return,
                 _ = &mut greeting, if hangs_up => return self.hang_up().await,
                 request = self.requests.recv() => {
                     let Some(request) = request else { return };
