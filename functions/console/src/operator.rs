@@ -80,16 +80,21 @@ pub(crate) async fn find(state: &State, token: &str, now: Timestamp) -> Result<O
     }
     let found = state.store.operator(&hash(token), now).await.map_err(Problem::unavailable)?;
     let Some(begun_with) = found.as_ref().and_then(|found| found.begun_with.as_deref()) else { return Ok(found) };
-    // A console session ends with the token that it was begun with.
+    // A console session ends with the token, or the person, that it was begun with, and may never do more.
     let still = state.store.operator(begun_with, now).await.map_err(Problem::unavailable)?;
-    Ok(found.filter(|_| still.is_some()))
+    Ok(found.zip(still).map(|(found, still)| OperatorToken { role: found.role.min(still.role), ..found }))
 }
 
 /// The console session's token, out of the cookie.
 pub(crate) fn cookie(parts: &Parts) -> Option<String> {
+    named_cookie(parts, COOKIE)
+}
+
+/// A cookie's value.
+pub(crate) fn named_cookie(parts: &Parts, wanted: &str) -> Option<String> {
     let cookies = parts.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
 }
 
 /// Whether a browser says that a page of the console itself made the request.
