@@ -65,7 +65,9 @@ pub(crate) struct Metadata {
 
 impl Metadata {
     fn endpoints(&self) -> impl Iterator<Item = &Url> {
-        [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri].into_iter().chain(&self.end_session_endpoint)
+        [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri]
+            .into_iter()
+            .chain(&self.end_session_endpoint)
     }
 }
 

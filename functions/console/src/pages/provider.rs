@@ -131,11 +131,7 @@ async fn enter(
     let vouched = Vouched { id: person.id, name: person.name, role, expires_at };
     let token = mint_session();
     let (hash, entropy, entry) = (operator::hash(&token), chance::bytes(), note.granted());
-    state
-        .store
-        .begin_vouched_session(&hash, &vouched, now, &entropy, &entry)
-        .await
-        .map_err(Problem::unavailable)?;
+    state.store.begin_vouched_session(&hash, &vouched, now, &entropy, &entry).await.map_err(Problem::unavailable)?;
     note.done();
     Ok(session_cookie(&token, SESSION_LIFE, "/"))
 }
