@@ -14,6 +14,7 @@ mod form;
 mod hours;
 mod integrations;
 mod list;
+mod oidc;
 mod openapi;
 mod operator;
 mod operators;
@@ -31,13 +32,13 @@ use axum::{
     Router,
     routing::{MethodRouter, delete, get, post},
 };
-use domain::reach::Reach;
+use domain::{limit::Scope, reach::Reach};
 use edge::{
     env::{self, Env, StartError},
     extract::CdnProof,
     reply,
 };
-use store::{Aws, Queue, Store, Vault};
+use store::{Aws, Limiter, Queue, Store, Vault};
 
 pub use operator::{hash, mint_token};
 
@@ -50,6 +51,9 @@ pub struct State {
     /// One reveal at a time: who comes second finds the first one's mark, and asks the key service for nothing.
     revealing: Arc<tokio::sync::Mutex<()>>,
     place: Arc<Place>,
+    /// Whom people may sign in with, when the deployment names one.
+    provider: Option<Arc<oidc::Provider>>,
+    sign_ins: Limiter,
     cdn: Option<CdnProof>,
 }
 
@@ -71,8 +75,11 @@ impl State {
         let console_origin = env.origin(env::CONSOLE_ORIGIN)?;
         let origins = [&widget_origin, &console_origin, &env.origin(env::CODE_ORIGIN)?, &env.origin(env::MEDIA_URL)?];
         let own_hosts = origins.into_iter().map(|origin| host(origin).to_owned()).collect();
+        let store = Store::open(aws, env.required::<String>(env::TABLE)?);
         Ok(Self {
-            store: Store::open(aws, env.required::<String>(env::TABLE)?),
+            provider: oidc::Provider::open(env, &console_origin)?.map(Arc::new),
+            sign_ins: Limiter::open(store.clone(), Scope::SignIn, env.limits(Scope::SignIn)?),
+            store,
             queue: Queue::open(aws, env.required::<String>(env::DELIVERY_QUEUE_URL)?),
             vault: Vault::open(aws, env.required::<String>(env::KMS_KEY_ID)?),
             revealing: Arc::default(),
@@ -174,5 +181,7 @@ fn routes() -> Routes {
         .route("/api/v1/operators", get(operators::list).post(operators::create))
         .route("/api/v1/operators/{operator}", delete(operators::delete))
         .route("/sign-in", get(pages::sign_in::show).post(pages::sign_in::enter_token))
+        .route("/sign-in/provider", get(pages::provider::begin))
+        .route("/sign-in/callback", get(pages::provider::end))
         .route("/sign-out", post(pages::sign_in::sign_out))
 }

@@ -15,6 +15,7 @@ mod integrations;
 mod operators;
 mod posted;
 mod profiles;
+pub(crate) mod provider;
 mod retention;
 mod secrets;
 mod settings;

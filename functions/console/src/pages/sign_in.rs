@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequestParts, Query, State as Extract, rejection::QueryRejection},
     response::{IntoResponse, Redirect, Response},
 };
-use domain::time::Timestamp;
+use domain::{limit, time::Timestamp};
 use edge::{
     chance,
     extract::{ClientIp, Now},
@@ -18,7 +18,7 @@ use maud::html;
 use serde::Deserialize;
 use store::{audit::Log, operators::OperatorToken};
 
-use super::page;
+use super::{page, provider};
 use crate::{
     State,
     access::{Note, SIGN_IN, SIGN_OUT},
@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// A console session ends after a working day.
-const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+pub(super) const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// What one signs in to, in the audit log.
-const PAGES: &str = "console";
+pub(super) const PAGES: &str = "console";
 
 #[derive(Deserialize)]
 pub(crate) struct Code {
@@ -43,11 +43,14 @@ pub(crate) async fn show(
     asked: Result<Query<Code>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let code = asked.ok().and_then(|Query(asked)| asked.code);
-    let Some(code) = code else { return Ok(form(StatusCode::OK, None)) };
+    let Some(code) = code else { return Ok(form(&state, StatusCode::OK, None)) };
+    if let Some(told) = over_limit(&state, ip, now).await {
+        return Ok(told);
+    }
     let redeemed = state.store.redeem_sign_in(&operator::hash(&code), now).await.map_err(Problem::unavailable)?;
     match redeemed {
         Some(found) => begin(&state, found, ip, now).await,
-        None => Ok(form(StatusCode::UNAUTHORIZED, Some("This link was used already, or is too old."))),
+        None => Ok(form(&state, StatusCode::UNAUTHORIZED, Some("This link was used already, or is too old."))),
     }
 }
 
@@ -64,14 +67,34 @@ pub(crate) async fn enter_token(
     SameOrigin: SameOrigin,
     entered: Result<Form<Entered>, axum::extract::rejection::FormRejection>,
 ) -> Result<Response, Problem> {
-    let Ok(Form(entered)) = entered else { return Ok(form(StatusCode::BAD_REQUEST, Some("Please enter a token."))) };
+    // Nobody guesses a token of 32 random bytes; whoever tries is not served for long.
+    if let Some(told) = over_limit(&state, ip, now).await {
+        return Ok(told);
+    }
+    let Ok(Form(entered)) = entered else {
+        return Ok(form(&state, StatusCode::BAD_REQUEST, Some("Please enter a token.")));
+    };
     match operator::find(&state, entered.token.trim(), now).await? {
         Some(found) => {
             let begun_with = found.begun_with.clone().unwrap_or_else(|| operator::hash(entered.token.trim()));
             begin(&state, OperatorToken { begun_with: Some(begun_with), ..found }, ip, now).await
         }
-        None => Ok(form(StatusCode::UNAUTHORIZED, Some("This token is unknown or has ended."))),
+        None => {
+            tracing::info!(ip = limit::shorten(ip), "sign_in.unknown_token");
+            Ok(form(&state, StatusCode::UNAUTHORIZED, Some("This token is unknown or has ended.")))
+        }
     }
+}
+
+/// What somebody is told who tries too often.
+pub(super) async fn over_limit(state: &State, ip: IpAddr, now: Timestamp) -> Option<Response> {
+    let exceeded = state.sign_ins.admit_ip(ip, now).await.err()?;
+    tracing::info!(ip = limit::shorten(ip), "sign_in.limited");
+    let seconds = exceeded.retry_after(now);
+    let text = format!("That was too often. Please wait {seconds} seconds, and try again.");
+    let mut response = form(state, StatusCode::TOO_MANY_REQUESTS, Some(&text));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    Some(response)
 }
 
 /// Lets a form pass that one of our own pages sent.
@@ -113,13 +136,20 @@ pub(crate) async fn sign_out(
         let note = Note::new(Log::Deployment, &holder.name, SIGN_OUT, ip, now).about(PAGES);
         state.store.end_session(&hash, &note.granted()).await.map_err(Problem::unavailable)?;
         note.done();
+        if let Some(provider) = state.provider.as_ref().filter(|_| holder.is_vouched_for())
+            && let Some(exit) = provider.exit(now).await
+        {
+            let mut response = provider::leave(exit.as_str());
+            add_cookie(&mut response, "", Duration::ZERO);
+            return Ok(response);
+        }
     }
-    Ok(set_cookie("", Duration::ZERO, "/sign-in"))
+    Ok(session_cookie("", Duration::ZERO, "/sign-in"))
 }
 
 /// Begins a console session for who showed a token or a code.
 async fn begin(state: &State, found: OperatorToken, ip: IpAddr, now: Timestamp) -> Result<Response, Problem> {
-    let token = format!("cs_{}", chance::hex::<32>());
+    let token = mint_session();
     let end = now.plus(SESSION_LIFE).as_seconds();
     let session =
         OperatorToken { created_at: now, expires_at: Some(found.expires_at.unwrap_or(end).min(end)), ..found };
@@ -127,26 +157,40 @@ async fn begin(state: &State, found: OperatorToken, ip: IpAddr, now: Timestamp) 
     let begun = state.store.begin_session(&operator::hash(&token), &session, &note.granted()).await;
     begun.map_err(Problem::unavailable)?;
     note.done();
-    Ok(set_cookie(&token, SESSION_LIFE, "/"))
+    Ok(session_cookie(&token, SESSION_LIFE, "/"))
 }
 
-fn set_cookie(token: &str, life: Duration, then: &str) -> Response {
-    let cookie = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", life.as_secs());
+/// A new console session's token.
+pub(super) fn mint_session() -> String {
+    format!("cs_{}", chance::hex::<32>())
+}
+
+/// Leads on, with this session's token in the cookie.
+pub(super) fn session_cookie(token: &str, life: Duration, then: &str) -> Response {
     let mut response = Redirect::to(then).into_response();
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
+    add_cookie(&mut response, token, life);
     response
 }
 
-fn form(status: StatusCode, error: Option<&str>) -> Response {
+fn add_cookie(response: &mut Response, token: &str, life: Duration) {
+    let cookie = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", life.as_secs());
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
+fn form(state: &State, status: StatusCode, error: Option<&str>) -> Response {
     let content = html! {
         section.narrow {
             h1 { "Sign in" }
             @if let Some(error) = error { p role="alert" class="alert" { (error) } }
+            @if state.provider.is_some() {
+                p { a.button href="/sign-in/provider" { "Sign in with your organisation" } }
+                p.muted { "Or with a token:" }
+            }
             form method="post" action="/sign-in" {
                 label for="token" { "Operator token" }
-                input #token name="token" type="password" autocomplete="current-password" required autofocus maxlength="256";
+                input #token name="token" type="password" autocomplete="current-password" required autofocus[state.provider.is_none()] maxlength="256";
                 button type="submit" { "Sign in" }
             }
         }
