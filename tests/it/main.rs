@@ -24,6 +24,7 @@ mod receivers;
 mod resend;
 mod secrets;
 mod sessions;
+mod sign_in;
 mod soak;
 mod support;
 mod trunks;

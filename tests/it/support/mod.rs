@@ -1,6 +1,7 @@
 //! What tests share: a running house, a visitor, customers' servers, the Lambda Runtime API.
 
 pub mod foreign;
+pub mod forger;
 pub mod hostile;
 pub mod house;
 pub mod process;
