@@ -31,7 +31,7 @@ use crate::{
 };
 
 const PACE: Pace =
-    Pace { look: Duration::from_millis(50), ask: Duration::from_millis(100), lease: Duration::from_millis(1_500) };
+    Pace { look: Duration::from_millis(50), ask: Duration::from_millis(100), lease: Duration::from_millis(4_000) };
 
 struct Ground {
     embedded: Embedded,
