@@ -118,8 +118,7 @@ async fn another_process_in_the_owners_place_proves_that_the_call_is_over() {
             Call::start(CallId::mint(clock::now(), &chance::bytes()), &session, row.destination_id, clock::now());
         let again = Stored { call: again, owner: String::new() };
         let until = Instant::now() + PATIENCE;
-        while ground.store.begin_call(&session, &again, 20, clock::now()).await.expect("asked") == Err(Busy::Session)
-        {
+        while ground.store.begin_call(&session, &again, 20, clock::now()).await.expect("asked") == Err(Busy::Session) {
             assert!(Instant::now() < until, "its claim is kept");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
