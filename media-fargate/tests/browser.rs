@@ -25,7 +25,6 @@ use webrtc::{
 };
 
 #[path = "support/browser.rs"]
-#[expect(dead_code, reason = "shared")]
 mod browser;
 
 use browser::{SSRC, STRONG};
