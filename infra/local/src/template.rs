@@ -479,6 +479,9 @@ mod tests {
         ] {
             assert_eq!(session[variable], value, "{variable}");
         }
+        // Nothing is switched on here.
+        let console = template.environment(&template.functions["Console"], &names, &instead).expect("resolved");
+        assert_eq!((console["C2C_OIDC_ISSUER"].as_str(), console["C2C_LIMIT_SIGN_IN_IP"].as_str()), ("", "30"));
         let none = template.environment(&template.functions["Widget"], &Names::default(), &instead);
         assert!(none.expect_err("no names").to_string().contains("C2C_"));
     }
