@@ -42,7 +42,8 @@ const AFTER_HELP: &str = "\
 DIR/local.json tells tools the addresses, tokens and ids while the house runs.
 
 Environment:
-  C2C_LIMIT_{WIDGET,SESSION,EVENTS,CALLS}_{IP,APP}   other rate limits, per minute
+  C2C_LIMIT_{WIDGET,SESSION,EVENTS,CALLS}_{IP,APP}   other rate limits, per minute; also C2C_LIMIT_SIGN_IN_IP
+  C2C_OIDC_ISSUER and _CLIENT_ID   who operators may sign in with (OpenID Connect); also _SCOPE, _GROUPS_CLAIM, _GROUP_PREFIX
   AWS_ENDPOINT_URL_DYNAMODB, _SQS and _KMS, all three   use these instead of the built-in stand-ins
   RUST_LOG   how much is logged, such as debug
 
@@ -104,7 +105,8 @@ impl Options {
         if let Some(text) = arguments.allow_destinations.iter().find(|text| text.parse::<Net>().is_err()) {
             return Err(format!("--allow-destination {text}: must be CIDR or CIDR:PORT, such as 127.0.0.1/32:3000."));
         }
-        let limits = variables.iter().filter(|(name, _)| name.starts_with("C2C_LIMIT_"));
+        let taken = |name: &str| ["C2C_LIMIT_", "C2C_OIDC_"].iter().any(|prefix| name.starts_with(prefix));
+        let environment = variables.iter().filter(|(name, _)| taken(name));
         Ok(Self {
             port: arguments.port,
             state: Some(arguments.state),
@@ -113,7 +115,7 @@ impl Options {
             sip_trunk: arguments.sip_trunk,
             allow_destinations: arguments.allow_destinations,
             endpoints: endpoints(variables)?,
-            environment: limits.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect(),
             ..Self::default()
         })
     }
@@ -174,13 +176,15 @@ mod tests {
     fn limits_and_services_come_from_the_environment() {
         let variables = [
             ("C2C_LIMIT_EVENTS_IP", "9"),
+            ("C2C_OIDC_ISSUER", "http://localhost:9"),
             ("C2C_TABLE", "not taken"),
             ("AWS_ENDPOINT_URL_DYNAMODB", "http://localhost:1"),
             ("AWS_ENDPOINT_URL_SQS", "http://localhost:2"),
             ("AWS_ENDPOINT_URL_KMS", "http://localhost:3"),
         ];
         let options = read(&[], &variables).expect("good");
-        assert_eq!(options.environment, [("C2C_LIMIT_EVENTS_IP".to_owned(), "9".to_owned())].into());
+        let taken = [("C2C_LIMIT_EVENTS_IP", "9"), ("C2C_OIDC_ISSUER", "http://localhost:9")];
+        assert_eq!(options.environment, taken.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
         assert_eq!(options.endpoints.expect("three").kms, "http://localhost:3");
     }
 }
