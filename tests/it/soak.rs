@@ -12,9 +12,12 @@ use futures_util::{StreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    house::{MadeApp, Running, foreign_endpoints, loaded, options},
-    receiver::{Answer, Receiver},
+use crate::{
+    calls,
+    support::{
+        house::{MadeApp, Running, eventually, foreign_endpoints, loaded, options, pause},
+        receiver::{Answer, Receiver},
+    },
 };
 
 /// Whether the long runs are wanted.
@@ -221,7 +224,7 @@ async fn a_delivered_event_costs_few_requests() {
         let until = Instant::now() + Duration::from_secs(60);
         while receiver.received().len() < before + events {
             assert!(Instant::now() < until, "{} of {events}", receiver.received().len() - before);
-            crate::support::house::pause().await;
+            pause().await;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
         let counts = stand_ins.counts();
@@ -233,4 +236,46 @@ async fn a_delivered_event_costs_few_requests() {
         // up every few seconds comes on top, by how slow the run is.
         assert!(total <= if at_once == 1 { 7.3 } else { 6.0 }, "{total}");
     }
+}
+
+/// Write units that calls took so far, where each row fits in one; and how many calls are out of their server's list, which
+/// is the last of what is written about them.
+fn calls_wrote(house: &Running) -> (u64, u64) {
+    let uses = house.stand_ins().expect("stand-ins of its own").uses();
+    let (mut units, mut settled) = (0, 0);
+    // That a server is there, it says whether it has calls or not.
+    for (one, count) in uses.iter().filter(|(one, _)| one.by == "Media" && one.on != "SERVERS") {
+        match one.action.as_str() {
+            "dynamodb:PutItem" | "dynamodb:UpdateItem" | "dynamodb:DeleteItem" if one.in_transaction => {
+                units += 2 * count;
+            }
+            "dynamodb:PutItem" | "dynamodb:UpdateItem" => units += count,
+            "dynamodb:DeleteItem" => {
+                units += count;
+                settled += if one.on == "SERVER" { *count } else { 0 };
+            }
+            _ => {}
+        }
+    }
+    (units, settled)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_takes_the_write_units_that_scaling_says() {
+    if foreign_endpoints().is_some() {
+        return;
+    }
+    let house = house().await;
+    let mut fewest = u64::MAX;
+    for _ in 0..3 {
+        let app = house.app().await;
+        let (before, settled) = calls_wrote(&house);
+        calls::past(&house, &app).await;
+        eventually(Duration::from_secs(10), || calls_wrote(&house).1 > settled).await;
+        // Beside one of the calls, a media server may ask the new provider whether it is there.
+        fewest = fewest.min(calls_wrote(&house).0 - before);
+    }
+    let scaling = include_str!("../../infra/SCALING.md");
+    let said = format!("table: {fewest} write units a call");
+    assert!(scaling.contains(&said), "infra/SCALING.md does not say \"{said}\"");
 }
