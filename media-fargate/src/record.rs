@@ -7,7 +7,6 @@ use domain::{app::Codec, call::Call, event::Event, session::Session, time::Times
 use serde_json::Value;
 use store::{Error, Events, Store, calls::Stored};
 use tokio::sync::mpsc;
-use tracing::field::display;
 
 use crate::{
     call::{End, Row},
