@@ -6,6 +6,7 @@ that it lists and nobody has. `python tests/template.py`, with PyYAML and moto.
 `C2C_USES=FILE`): no use without a right, and no right without a use, but for those of UNUSED, which have reasons."""
 
 import copy
+import json
 import re
 import sys
 from pathlib import Path
@@ -235,8 +236,8 @@ def matches(pattern, row):
 
 def check_variables():
     """Variables of the templates are ones that the code reads, and the other way round."""
-    known = set(re.findall(r'"(C2C_\w+)"', (ROOT / "shared/edge/src/env.rs").read_text().split("#[cfg(test)]")[0]))
-    deployed = set(re.findall(r"\bC2C_\w+", "".join(text for text in texts().values())))
+    known = set(re.findall(r'"((?:C2C|OTEL)_\w+)"', (ROOT / "shared/edge/src/env.rs").read_text().split("#[cfg(test)]")[0]))
+    deployed = set(re.findall(r"\b(?:C2C|OTEL)_\w+", "".join(text for text in texts().values())))
     if deployed - known:
         raise Wrong(f"no code reads {sorted(deployed - known)}")
     if deployed & NOT_DEPLOYED or known - deployed - NOT_DEPLOYED:
@@ -259,17 +260,62 @@ def check_stacks(template, nested):
 
 
 def check_alarms(alarms):
-    """Every alarm has its paragraph in the runbook; every log line that is looked for is one that the code writes."""
+    """Every alarm has its paragraph in the runbook, and every paragraph its alarm."""
     readme = (ROOT / "README.md").read_text()
-    code = "".join(path.read_text() for folder in ("functions", "media-fargate") for path in (ROOT / folder).glob("**/src/**/*.rs"))
-    for name, resource in alarms["Resources"].items():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            if resource["Properties"]["AlarmName"] != {"Sub": "${Name}-" + name} or f"**{name}**" not in readme:
-                raise Wrong(f"{name} is not in the runbook")
-        if resource["Type"] == "AWS::Logs::MetricFilter":
-            for line in re.findall(r'\$\.message = "([^"]+)"', resource["Properties"]["FilterPattern"]):
-                if f'"{line}"' not in code:
-                    raise Wrong(f"{name} looks for {line}, which nobody writes")
+    named = {name for name, resource in alarms["Resources"].items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
+    for name in named:
+        if alarms["Resources"][name]["Properties"]["AlarmName"] != {"Sub": "${Name}-" + name}:
+            raise Wrong(f"{name} is called otherwise")
+    told = set(re.findall(r"^\| \*\*(\w+)\*\* \|", readme, re.M))
+    if named != told:
+        raise Wrong(f"alarms and runbook differ: {sorted(named ^ told)}")
+
+
+def own_metrics(value):
+    """Metrics of our own in a template, with their dimensions."""
+    if isinstance(value, dict):
+        if value.get("Namespace") == "ClickToCall":
+            yield value["MetricName"], {one["Name"]: one["Value"] for one in value.get("Dimensions", [])}
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from own_metrics(one)
+
+
+def dashboard_metrics(alarms):
+    """The same of the dashboard, whose lines say "." for what stands above."""
+    body = alarms["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Sub"]
+    for widget in json.loads(re.sub(r"\$\{[\w:]+\}", lambda name: name[0].replace("${", "<").replace("}", ">"), body))["widgets"]:
+        above = []
+        for line in widget["properties"].get("metrics", []):
+            cells = [cell for cell in line if isinstance(cell, str)]
+            if cells[0] == "...":
+                cells = above[: len(above) - len(cells) + 1] + cells[1:]
+            above = [up if cell == "." else cell for cell, up in zip(cells, above + cells)]
+            if above[0] == "ClickToCall":
+                yield above[1], {"Deployment": {"Ref": "Name"}} if above[2:] == ["Deployment", "<Name>"] else above[2:]
+
+
+def check_metrics(templates, alarms):
+    """What alarms, dashboard and scaling read of our own metrics is what the code writes, of this deployment alone; and the
+    lines that are metrics or spans are lines that somebody writes."""
+    edge = {name: (ROOT / f"shared/edge/src/{name}.rs").read_text().split("#[cfg(test)]")[0] for name in ("metric", "trace")}
+    media = (ROOT / "media-fargate/src/metrics.rs").read_text().split("#[cfg(test)]")[0]
+    written = set(re.findall(r'"(\w+)", Unit::', edge["metric"] + media))
+    read = [*own_metrics(templates), *dashboard_metrics(alarms)]
+    if len(read) < 15 or len(written) < 15:
+        raise Wrong("metrics are not written as they are read here")
+    for name, dimensions in read:
+        if name not in written or dimensions != {"Deployment": {"Ref": "Name"}}:
+            raise Wrong(f"nobody writes the metric {name} with {dimensions}")
+    code = "".join(path.read_text() for folder in ("functions", "media-fargate", "shared/edge") for path in (ROOT / folder).glob("**/src/**/*.rs")
+                   if path.name not in ("metric.rs", "trace.rs"))
+    lines = set(re.findall(r'^ {4,8}\(?"(\w+\.\w+)",', edge["metric"], re.M)) | set(re.findall(r'name: "(\w+\.\w+)"', edge["trace"]))
+    for line in lines:
+        if f'"{line}"' not in code:
+            raise Wrong(f"nobody writes the line {line}")
+    if len(lines) < 15:
+        raise Wrong("lines are not listed as they are read here")
 
 
 def check_notices(alarms):
@@ -364,6 +410,7 @@ def main():
         check_variables()
         check_stacks(template, loaded)
         check_alarms(loaded["alarms.yaml"])
+        check_metrics(templates, loaded["alarms.yaml"])
         check_notices(loaded["alarms.yaml"])
         check_checks(templates)
         if sys.argv[1:]:

@@ -43,6 +43,7 @@ use edge::{
     chance,
     env::{self, Env, StartError},
     extract::Peer,
+    metric::Place,
     problem::{Kind, Problem},
     reply,
 };
@@ -157,8 +158,8 @@ impl State {
     }
 
     /// What the server counts, as CloudWatch reads it out of the log.
-    pub fn embedded_metrics(&self) -> String {
-        self.metrics.embedded(&self.calls, edge::clock::now())
+    pub fn embedded_metrics(&self, place: Option<&Place>) -> String {
+        self.metrics.embedded(&self.calls, place, edge::clock::now())
     }
 }
 

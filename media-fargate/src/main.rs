@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use edge::env::{self, Env, StartError, Var};
+use edge::{
+    env::{self, Env, StartError, Var},
+    metric::Place,
+    trace,
+};
 use http::Request;
 use http_body_util::Full;
 use media::{
@@ -23,6 +27,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// What logs, metrics and traces call it.
+const FUNCTION: &str = "media";
 /// Where browsers ask, when nothing else is configured.
 const PORT: u16 = 8080;
 /// Where other media servers ask, and who reads metrics.
@@ -38,7 +44,7 @@ async fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--healthcheck") {
         return if serves(&env).await { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    edge::log::init("media");
+    edge::log::init(FUNCTION);
     match run(&env).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -64,11 +70,13 @@ async fn run(env: &Env) -> Result<(), StartError> {
     if let Some(agent) = Agent::from_env(env)? {
         tokio::spawn(protection::keep(agent, state.calls().clone(), protection::Pace::default()));
     }
+    tokio::spawn(trace::keep_flushing());
+    let place = Place::of(env, FUNCTION);
     tracing::info!(port = at.port(), private.port = private_at.port(), "media.ready");
-    until(&mut stops, &state).await;
+    until(&mut stops, &state, place.as_ref()).await;
     // Requests are served to the end: running calls are hung up and restarted by them, new ones are refused.
     state.calls().drain(patience, DRAIN_FAREWELL).await;
-    println!("{}", state.embedded_metrics());
+    println!("{}", state.embedded_metrics(place.as_ref()));
     stop.cancel();
     let answered = async {
         for server in serving {
@@ -78,6 +86,7 @@ async fn run(env: &Env) -> Result<(), StartError> {
     };
     // A client that takes longer does not keep the process.
     let _ = timeout(LAST_ANSWERS, answered).await;
+    trace::flush(trace::PATIENCE).await;
     tracing::info!("media.stopped");
     Ok(())
 }
@@ -109,7 +118,7 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 
 /// Until the process is told to stop. Meanwhile, and at that moment, a line of metrics goes to standard output, where
 /// CloudWatch finds it.
-async fn until([terminated, interrupted]: &mut [Signal; 2], state: &State) {
+async fn until([terminated, interrupted]: &mut [Signal; 2], state: &State, place: Option<&Place>) {
     let mut ticks = tokio::time::interval(METRICS_EVERY);
     loop {
         let stops = tokio::select! {
@@ -117,7 +126,7 @@ async fn until([terminated, interrupted]: &mut [Signal; 2], state: &State) {
             _ = terminated.recv() => true,
             _ = interrupted.recv() => true,
         };
-        println!("{}", state.embedded_metrics());
+        println!("{}", state.embedded_metrics(place));
         if stops {
             return;
         }

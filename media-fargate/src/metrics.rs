@@ -10,12 +10,10 @@ use std::{
 };
 
 use domain::time::Timestamp;
-use serde_json::json;
+use edge::metric::{self, Place, Unit};
 
 use crate::{call::End, calls::Calls, codes::ErrorCode};
 
-/// CloudWatch's namespace.
-const NAMESPACE: &str = "ClickToCall/Media";
 /// Upper bounds in seconds of the answers' times; 0.1 is what is promised.
 const BOUNDS: [f64; 6] = [0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
@@ -100,35 +98,31 @@ impl Metrics {
     }
 
     /// As CloudWatch reads it out of a log (embedded metric format): how many calls run, which decides how many servers
-    /// there are, and how many began and were refused since the last such line.
-    pub fn embedded(&self, calls: &Calls, now: Timestamp) -> String {
+    /// there are, and how many began and were refused since the last such line. Without a place it is a plain line.
+    pub fn embedded(&self, calls: &Calls, place: Option<&Place>, now: Timestamp) -> String {
         let since = |told: &AtomicU64, counter: &AtomicU64| {
             let counted = counter.load(Relaxed);
             counted - told.swap(counted, Relaxed).min(counted)
         };
         let [started, refused] = &self.0.told;
         let values = [
-            ("ActiveCalls", calls.count() as u64),
-            ("CallsStarted", since(started, &self.0.started)),
-            ("CallsRefused", since(refused, &self.0.refused)),
+            ("ActiveCalls", Unit::Count, calls.count() as u64),
+            ("CallsStarted", Unit::Count, since(started, &self.0.started)),
+            ("CallsRefused", Unit::Count, since(refused, &self.0.refused)),
         ];
-        let metrics = values.map(|(name, _)| json!({"Name": name, "Unit": "Count"}));
-        let mut line = json!({
-            "_aws": {
-                "Timestamp": now.as_millis(),
-                "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": metrics}],
-            },
-            "message": "media.metrics",
-        });
-        for (name, value) in values {
-            line[name] = value.into();
-        }
-        line.to_string()
+        let mut line = match place {
+            Some(place) => metric::members(place, &values, now),
+            None => values.iter().map(|(name, _, value)| ((*name).to_owned(), (*value).into())).collect(),
+        };
+        line.insert("message".to_owned(), "media.metrics".into());
+        serde_json::Value::Object(line).to_string()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::codes::Reason;
 
@@ -168,9 +162,12 @@ mod tests {
         counts.started(Duration::ZERO);
         counts.refused();
         for (started, refused) in [(1, 1), (0, 0)] {
-            let line = counts.embedded(&calls, Timestamp::from_millis(5));
+            let place = Place { deployment: "shop".to_owned(), function: "media" };
+            let line = counts.embedded(&calls, Some(&place), Timestamp::from_millis(5));
             let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-            let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().expect("a list");
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!((&directive["Dimensions"], &line["Deployment"]), (&json!([["Deployment"]]), &json!("shop")));
+            let metrics = directive["Metrics"].as_array().expect("a list");
             assert!(metrics.iter().all(|metric| line[metric["Name"].as_str().expect("a name")].is_number()));
             let count = |name: &str| line[name].as_u64();
             assert_eq!((count("ActiveCalls"), line["_aws"]["Timestamp"].as_u64()), (Some(1), Some(5)));

@@ -118,9 +118,11 @@ pub(crate) async fn survey(
     };
     let event = Event::survey_submitted(call_id, &stored.filled, stored.submitted_at);
     let envelope = event.envelope(&session.context);
-    let deliveries = state.events.accept(session, &envelope, None, now).await.map_err(Problem::unavailable)?;
+    let trace = edge::trace::begin(session.id);
+    let deliveries = state.events.accept(session, &envelope, trace, now).await.map_err(Problem::unavailable)?;
     tracing::info!(
-        app = %app.id, session = %session.id, call.id = %call_id, preview = session.preview, deliveries, "survey.kept"
+        app = %app.id, session = %session.id, call.id = %call_id, preview = session.preview, deliveries,
+        trace = trace.map(display), "survey.kept"
     );
     Ok(reply::data(StatusCode::CREATED, now, Submitted { call_id, event_id: envelope.id }))
 }

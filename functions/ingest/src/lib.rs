@@ -90,10 +90,11 @@ async fn accept(
     let Json(body) = body?;
     let event = Event::parse(&body).map_err(Problem::fields)?;
     let envelope = event.envelope(&session.context);
-    let deliveries = state.events.accept(session, &envelope, None, now).await.map_err(Problem::unavailable)?;
+    let trace = edge::trace::begin(session.id);
+    let deliveries = state.events.accept(session, &envelope, trace, now).await.map_err(Problem::unavailable)?;
     tracing::info!(
         app = %session.app, session = %session.id, event.id = %envelope.id, event.name = %envelope.name,
-        preview = session.preview, deliveries, "event.accepted"
+        preview = session.preview, deliveries, trace = trace.map(display), "event.accepted"
     );
     Ok(reply::data(StatusCode::ACCEPTED, now, Accepted { id: envelope.id, deliveries }))
 }

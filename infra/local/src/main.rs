@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::Parser;
+use edge::{env::Env, trace};
 use local::{House, LocalJson, Options, options::Arguments};
 use tokio::signal;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -16,7 +17,13 @@ async fn main() -> ExitCode {
     // Log lines go to standard error: what stands on standard output can be read by a script.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    log.with_ansi(std::io::stderr().is_terminal()).finish().with(edge::log::discreet()).init();
+    let traced = trace::start(&Env::process(), "click-to-call");
+    let log = log.with_ansi(std::io::stderr().is_terminal()).finish().with(edge::log::discreet());
+    log.with(traced.spans).init();
+    if let Some(fault) = traced.fault {
+        return refuse(&format!("{fault}."));
+    }
+    tokio::spawn(trace::keep_flushing());
 
     let variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -35,7 +42,10 @@ async fn main() -> ExitCode {
     asked_to_stop().await;
     eprintln!("Stopping. Deliveries in hand are finished first; once more stops at once.");
     tokio::select! {
-        () = house.shutdown() => ExitCode::SUCCESS,
+        () = house.shutdown() => {
+            trace::flush(trace::PATIENCE).await;
+            ExitCode::SUCCESS
+        }
         () = asked_to_stop() => ExitCode::FAILURE,
     }
 }

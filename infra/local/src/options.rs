@@ -45,6 +45,7 @@ Environment:
   C2C_LIMIT_{WIDGET,SESSION,EVENTS,CALLS}_{IP,APP}   other rate limits, per minute; also C2C_LIMIT_SIGN_IN_IP
   C2C_OIDC_ISSUER and _CLIENT_ID   who operators may sign in with (OpenID Connect); also _SCOPE, _GROUPS_CLAIM, _GROUP_PREFIX
   AWS_ENDPOINT_URL_DYNAMODB, _SQS and _KMS, all three   use these instead of the built-in stand-ins
+  OTEL_EXPORTER_OTLP_ENDPOINT   where traces go, such as http://localhost:4318; also _HEADERS, OTEL_TRACES_SAMPLER(_ARG)
   RUST_LOG   how much is logged, such as debug
 
 Examples:

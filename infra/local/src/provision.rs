@@ -21,6 +21,8 @@ pub struct Provisioned {
     pub queue_arns: BTreeMap<String, String>,
     /// ARNs of keys.
     pub keys: BTreeMap<String, String>,
+    /// What the stack is called.
+    pub stack: String,
 }
 
 impl Provisioned {
@@ -32,7 +34,7 @@ impl Provisioned {
         let (tables, keys, queues) =
             tokio::try_join!(tables(aws, template, stack), keys(aws, template, stack), queues(aws, template, stack))?;
         let (queue_urls, queue_arns) = queues;
-        Ok(Self { tables, queue_urls, queue_arns, keys })
+        Ok(Self { tables, queue_urls, queue_arns, keys, stack: stack.to_owned() })
     }
 
     /// What the template's references to these stand for.
@@ -42,7 +44,9 @@ impl Provisioned {
         let all = |maps: &[&BTreeMap<String, String>]| {
             maps.iter().flat_map(|map| map.iter().map(|(id, value)| (id.clone(), value.clone()))).collect()
         };
-        Names { refs: all(&refs), arns: all(&arns) }
+        let mut names = Names { refs: all(&refs), arns: all(&arns) };
+        names.refs.insert("AWS::StackName".to_owned(), self.stack.clone());
+        names
     }
 }
 

@@ -466,13 +466,16 @@ mod tests {
     #[test]
     fn environments_resolve() {
         let template = template();
-        let refs = ["Table", "DeliveryQueue", "WidgetDomain"].map(|id| (id.to_owned(), format!("a-{id}")));
+        let refs =
+            ["AWS::StackName", "Table", "DeliveryQueue", "WidgetDomain"].map(|id| (id.to_owned(), format!("a-{id}")));
         let names = Names { refs: refs.into(), arns: [("SecretKey".to_owned(), "arn:key".to_owned())].into() };
         let origins = ["C2C_WIDGET_ORIGIN", "C2C_CODE_ORIGIN", "C2C_CONSOLE_ORIGIN", "C2C_MEDIA_URL"];
         let instead: BTreeMap<_, _> = origins.map(|name| (name.to_owned(), "http://here".to_owned())).into();
         let session = template.environment(&template.functions["Session"], &names, &instead).expect("resolved");
         for (variable, value) in [
             ("C2C_TABLE", "a-Table"),
+            ("C2C_DEPLOYMENT", "a-AWS::StackName"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             ("C2C_KMS_KEY_ID", "arn:key"),
             ("C2C_LIMIT_SESSION_IP", "30"),
             ("C2C_WIDGET_ORIGIN", "http://here"),

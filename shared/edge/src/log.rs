@@ -19,7 +19,7 @@ use tracing_subscriber::{
 
 use crate::{
     clock,
-    env::{DEPLOYMENT, Env},
+    env::Env,
     line::Line,
     metric::{self, Place},
     trace,
@@ -60,8 +60,8 @@ struct Lines {
 
 impl Lines {
     fn of(env: &Env, function: &'static str) -> Self {
-        let place = env.text(DEPLOYMENT).map(|deployment| Place { deployment, function });
-        Self { json: format::format().json().flatten_event(true).with_target(false), place }
+        let json = format::format().json().flatten_event(true).with_target(false);
+        Self { json, place: Place::of(env, function) }
     }
 }
 
@@ -81,5 +81,119 @@ where
         // Both are objects with members: one is made of them.
         let opened = line.trim_end().strip_suffix('}').ok_or(fmt::Error)?;
         writeln!(writer, "{opened},{}", &members[1..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex, PoisonError},
+    };
+
+    use serde_json::{Value, json};
+    use tracing::Level;
+
+    use super::*;
+    use crate::metric::tests::obeyed;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that are written of what is told, within an invocation as Lambda's runtime makes one.
+    fn written(deployment: &str, tell: impl FnOnce()) -> Vec<Value> {
+        let (env, sink) = (Env::from_pairs([("C2C_DEPLOYMENT", deployment)]), Sink::default());
+        let to = sink.clone();
+        let lines = tracing_subscriber::fmt().fmt_fields(JsonFields::new()).event_format(Lines::of(&env, "ingest"));
+        let subscriber = lines.with_writer(move || to.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("Lambda runtime invoke", requestId = "r-1").in_scope(tell);
+        });
+        let text = String::from_utf8(sink.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn lines_that_count_are_documents_of_metrics() {
+        let lines = written("shop", || {
+            tracing::info!(app = "app_1", session = "ses_1", preview = false, "session.created");
+            tracing::info!(session = "ses_1", preview = false, deliveries = 2_usize, "event.accepted");
+            tracing::info!(duration_ms = 61_u64, error_class = "http_5xx", verdict = "Pending", "delivery.attempted");
+            tracing::info!(duration_ms = 7_u64, error_class = None::<&str>, verdict = ?Some(1), "delivery.attempted");
+            tracing::info!(duration_s = 61_u64, preview = false, reason = "user_hangup", "call.ended");
+            tracing::info!(duration_s = 1_u64, preview = false, error.code = "busy", "call.ended");
+            tracing::error!(request.id = "r-1", status = 503, "request.failed");
+        });
+        let counted: Vec<_> = lines.iter().map(|line| Value::Object(obeyed(line))).collect();
+        let attempt = |ms: u64| json!({"DeliveriesAttempted": 1, "AttemptTime": ms});
+        let mut failed = attempt(61);
+        failed["AttemptsFailed"] = 1.into();
+        assert_eq!(
+            counted,
+            [
+                json!({"SessionsCreated": 1}),
+                json!({"EventsAccepted": 1, "DeliveriesQueued": 2}),
+                failed,
+                attempt(7),
+                json!({"CallsEnded": 1, "CallTime": 61}),
+                json!({"CallsEnded": 1, "CallTime": 1, "CallsFailed": 1}),
+                json!({"RequestsFailed": 1}),
+            ]
+        );
+        // A line stays what it was: time, level, message, facts, invocation.
+        let first = &lines[0];
+        assert_eq!((&first["message"], &first["level"]), (&json!("session.created"), &json!("INFO")));
+        assert_eq!((&first["session"], &first["span"]["requestId"]), (&json!("ses_1"), &json!("r-1")));
+        assert!(first["timestamp"].is_string());
+        // What names an app, a session or a call is no dimension.
+        let (last, others) = lines.split_last().expect("lines");
+        let dimensions = |line: &Value| line["_aws"]["CloudWatchMetrics"][0]["Dimensions"].clone();
+        assert!(others.iter().all(|line| dimensions(line) == json!([["Deployment"]]) && line["Deployment"] == "shop"));
+        assert_eq!(dimensions(last), json!([["Deployment"], ["Deployment", "Function"]]));
+        assert_eq!(last["Function"], "ingest");
+    }
+
+    #[test]
+    fn other_lines_are_lines() {
+        let tell = || {
+            tracing::info!(preview = true, deliveries = 0_usize, "event.accepted");
+            tracing::info!(session = "ses_1", "session.renewed");
+            tracing::info!("a word with \"quotes\" }}");
+        };
+        let (deployed, local) = (written("shop", tell), written("", tell));
+        assert!(
+            deployed.iter().chain(&local).all(|line| line.get("_aws").is_none() && line.get("Deployment").is_none())
+        );
+        assert_eq!(deployed.len() + local.len(), 6);
+        assert!(written("", || tracing::info!("session.created"))[0].get("_aws").is_none());
+    }
+
+    #[test]
+    fn others_are_never_heard_below_info() {
+        let discreet = discreet();
+        for (target, level, heard) in [
+            ("dispatch::attempt", Level::TRACE, true),
+            ("store", Level::DEBUG, true),
+            ("aws_smithy_runtime::client::orchestrator", Level::TRACE, false),
+            ("aws_smithy_runtime::client::orchestrator", Level::DEBUG, false),
+            ("axum::serve", Level::DEBUG, false),
+            ("aws_config", Level::INFO, true),
+            ("dynoxide", Level::ERROR, true),
+            ("rsipstack::transport::udp", Level::INFO, false),
+            ("rsipstack::dialog", Level::ERROR, false),
+        ] {
+            assert_eq!(discreet.would_enable(target, &level), heard, "{target} {level}");
+        }
     }
 }

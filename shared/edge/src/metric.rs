@@ -7,7 +7,10 @@
 use domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::line::Line;
+use crate::{
+    env::{self, Env},
+    line::Line,
+};
 
 /// CloudWatch's namespace of all of them.
 pub const NAMESPACE: &str = "ClickToCall";
@@ -35,6 +38,14 @@ pub struct Place {
     pub deployment: String,
     /// The function or server.
     pub function: &'static str,
+}
+
+impl Place {
+    /// This function or server, in the deployment that the variables name; none, when they name none: then nothing is a
+    /// metric.
+    pub fn of(env: &Env, function: &'static str) -> Option<Self> {
+        Some(Self { deployment: env.text(env::DEPLOYMENT)?, function })
+    }
 }
 
 /// What one line adds to a metric.
@@ -141,4 +152,82 @@ pub fn members(place: &Place, measured: &[Measured], now: Timestamp) -> Map<Stri
     members.insert(DEPLOYMENT.to_owned(), place.deployment.as_str().into());
     members.extend(measured.iter().map(|(name, _, value)| ((*name).to_owned(), (*value).into())));
     members
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// CloudWatch's words for units.
+    const UNITS: &str = "Seconds Microseconds Milliseconds Bytes Kilobytes Megabytes Gigabytes Terabytes Bits Kilobits \
+        Megabits Gigabits Terabits Percent Count Bytes/Second Kilobytes/Second Megabytes/Second Gigabytes/Second \
+        Terabytes/Second Bits/Second Kilobits/Second Megabits/Second Gigabits/Second Terabits/Second Count/Second None";
+
+    /// What the specification of the embedded metric format and its JSON schema ask of a document; the values of its
+    /// metrics.
+    pub(crate) fn obeyed(line: &Value) -> Map<String, Value> {
+        let sized = |text: &Value, most| text.as_str().is_some_and(|text| (1..=most).contains(&text.len()));
+        let only = |object: &Value, known: &[&str]| {
+            object.as_object().is_some_and(|members| members.keys().all(|name| known.contains(&name.as_str())))
+        };
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| panic!("no list: {line}"));
+        let metadata = &line["_aws"];
+        assert!(line.to_string().len() <= 256 * 1024 && only(metadata, &["Timestamp", "CloudWatchMetrics"]), "{line}");
+        assert!(metadata["Timestamp"].is_i64() && metadata["Timestamp"].as_i64() > Some(0), "{line}");
+        let mut values = Map::new();
+        for directive in list(&metadata["CloudWatchMetrics"]) {
+            assert!(only(&directive, &["Namespace", "Dimensions", "Metrics"]), "{directive}");
+            assert!(sized(&directive["Namespace"], 1024) && !list(&directive["Dimensions"]).is_empty(), "{directive}");
+            for set in list(&directive["Dimensions"]) {
+                assert!(list(&set).len() <= 30, "{directive}");
+                for dimension in list(&set) {
+                    assert!(sized(&dimension, 250), "{directive}");
+                    // The target of a reference is a member of the root, and never is the metadata.
+                    assert!(sized(&line[dimension.as_str().expect("a text")], 1024), "{line}");
+                }
+            }
+            let metrics = list(&directive["Metrics"]);
+            assert!((1..=100).contains(&metrics.len()), "{directive}");
+            for metric in metrics {
+                assert!(
+                    only(&metric, &["Name", "Unit", "StorageResolution"]) && sized(&metric["Name"], 1024),
+                    "{metric}"
+                );
+                assert!(UNITS.split_whitespace().any(|unit| metric["Unit"] == unit), "{metric}");
+                let name = metric["Name"].as_str().expect("a text");
+                assert!(line[name].is_number(), "{name}: {line}");
+                assert!(values.insert(name.to_owned(), line[name].clone()).is_none(), "{name} twice: {line}");
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn a_document_of_any_metrics() {
+        let place = Place { deployment: "shop".to_owned(), function: "media" };
+        let members = members(&place, &[("ActiveCalls", Unit::Count, 3)], Timestamp::from_millis(7));
+        let line = Value::Object(members);
+        assert_eq!(Value::Object(obeyed(&line)), json!({"ActiveCalls": 3}));
+        assert_eq!(
+            line,
+            json!({
+                "_aws": {"Timestamp": 7, "CloudWatchMetrics": [{
+                    "Namespace": "ClickToCall", "Dimensions": [["Deployment"]],
+                    "Metrics": [{"Name": "ActiveCalls", "Unit": "Count"}],
+                }]},
+                "Deployment": "shop", "ActiveCalls": 3,
+            })
+        );
+    }
+
+    #[test]
+    fn no_line_and_no_metric_of_a_line_stands_twice() {
+        for (place, (line, metrics)) in LINES.iter().enumerate() {
+            assert!(LINES[..place].iter().all(|(other, _)| other != line), "{line}");
+            for (number, (metric, ..)) in metrics.iter().enumerate() {
+                assert!(metrics[..number].iter().all(|(other, ..)| other != metric), "{metric}");
+            }
+        }
+        assert!(OF_ANY.iter().all(|name| LINES.iter().any(|(line, _)| line == name)));
+    }
 }

@@ -251,12 +251,12 @@ impl Traces {
             sent
         });
         if !sent.await.unwrap_or(false) {
-            let dropped = {
+            let (waiting, dropped) = {
                 let mut waiting = self.waiting();
                 waiting.quiet_until = Some(Instant::now() + QUIET);
-                mem::take(&mut waiting.dropped)
+                (waiting.spans.len(), mem::take(&mut waiting.dropped))
             };
-            tracing::warn!(waiting = self.waiting().spans.len(), dropped, "traces.not_sent");
+            tracing::warn!(waiting, dropped, "traces.not_sent");
         }
     }
 }
@@ -380,4 +380,190 @@ fn attributes(shape: &Shape, line: &Line) -> Vec<KeyValue> {
 
 fn system(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use tokio::net::TcpListener;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    const SESSION: &str = "ses_01jd3v9zk0abcdefghjkmnpqrs";
+
+    /// Reads spans as [`Spans`] does, of a test's own lines.
+    struct Reader {
+        read: Arc<Mutex<Vec<SpanData>>>,
+        samples: bool,
+    }
+
+    impl<S: Subscriber> Layer<S> for Reader {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let name = Line::name(event);
+            let shape = SPANS.iter().find(|shape| shape.name == name).expect("a line that is a span");
+            let times = (Some(Timestamp::from_millis(60_000)), Timestamp::from_millis(60_250));
+            let read = span(shape, &Line::read(event), "ingest", times, |_| self.samples);
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
+        }
+    }
+
+    fn spans(samples: bool, tell: impl FnOnce()) -> Vec<SpanData> {
+        let read = Arc::<Mutex<Vec<SpanData>>>::default();
+        let reader = Reader { read: Arc::clone(&read), samples };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(reader), tell);
+        read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn told(span: &SpanData) -> Vec<(String, String)> {
+        let mut told: Vec<_> =
+            span.attributes.iter().map(|one| (one.key.to_string(), one.value.as_str().into_owned())).collect();
+        told.sort();
+        told
+    }
+
+    #[test]
+    fn lines_of_a_session_are_spans_of_its_trace() {
+        let root = Trace::of_session(SESSION.parse().expect("an id"));
+        let event = root.beside([7; 8]);
+        let spans = spans(true, || {
+            tracing::info!(session = SESSION, preview = false, client = "203.0.113.0", "session.created");
+            tracing::info!(session = SESSION, event.name = "widget_loaded", trace = %event, "event.accepted");
+            tracing::info!(
+                delivery = "dlv_1", trace.parent = %event, attempt = 2_u32, host = "example.com", status_code = 503_u16,
+                error_class = "http_5xx", duration_ms = 100_u64, "delivery.attempted"
+            );
+            tracing::info!(session = SESSION, call = "call_1", error.code = "busy", took_ms = 1_u64, "call.ended");
+        });
+        let parents = [SpanId::INVALID, SpanId::from_bytes(root.span_id()), SpanId::from_bytes([7; 8])];
+        let kinds = [SpanKind::Server, SpanKind::Server, SpanKind::Client, SpanKind::Internal];
+        let millis = [250, 250, 100, 1].map(Duration::from_millis);
+        for (number, span) in spans.iter().enumerate() {
+            assert_eq!(span.span_context.trace_id(), TraceId::from_bytes(root.trace_id()), "{span:?}");
+            assert_eq!(span.parent_span_id, parents[if number == 3 { 1 } else { number }], "{span:?}");
+            assert_eq!(span.span_kind, kinds[number]);
+            assert_eq!(span.end_time.duration_since(span.start_time).expect("in order"), millis[number], "{span:?}");
+            assert_eq!(span.status == Status::error(""), number >= 2, "{span:?}");
+        }
+        let ids: Vec<_> = spans.iter().map(|span| span.span_context.span_id()).collect();
+        assert_eq!(ids[..2], [SpanId::from_bytes(root.span_id()), SpanId::from_bytes([7; 8])]);
+        assert!(ids.len() == 4 && !ids[..2].contains(&ids[2]) && !ids[..3].contains(&ids[3]));
+        // Nothing but what is listed: no visitor's address, not even a shortened one.
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            told(&spans[0]),
+            [
+                pair("c2c.preview", "false"),
+                pair("http.request.method", "POST"),
+                pair("http.route", "/v1/sessions"),
+                pair("session.id", SESSION)
+            ]
+        );
+        assert_eq!(
+            told(&spans[2]),
+            [
+                pair("c2c.attempt", "2"),
+                pair("c2c.delivery", "dlv_1"),
+                pair("error.type", "http_5xx"),
+                pair("http.request.method", "POST"),
+                pair("http.response.status_code", "503"),
+                pair("server.address", "example.com")
+            ]
+        );
+    }
+
+    #[test]
+    fn who_is_not_sampled_is_not_traced() {
+        let trace = Trace::of_session(SESSION.parse().expect("an id"));
+        let tell = || {
+            tracing::info!(session = SESSION, "session.created");
+            tracing::info!("session.created");
+            tracing::info!(session = "ses_1", "event.accepted");
+            tracing::info!(delivery = "dlv_1", "delivery.attempted");
+            tracing::info!(delivery = "dlv_1", trace.parent = %trace, "delivery.attempted");
+        };
+        // What a message says was decided by who sent it.
+        let names = |samples| spans(samples, tell).iter().map(|span| span.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(false), ["delivery.attempted"]);
+        assert_eq!(names(true), ["session.created", "delivery.attempted"]);
+    }
+
+    fn env(more: &[(&str, &str)]) -> Env {
+        let endpoint = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")];
+        Env::from_pairs(endpoint.iter().chain(more).copied())
+    }
+
+    #[test]
+    fn the_standards_variables() {
+        let (some, other) = ("ses_01jd3v9zk00000000000000000", "ses_01jd3v9zk0zzzzzzzzzzzzzzzz");
+        let share = |name, share| {
+            let env = env(&[("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", share)]);
+            let traces = Traces::open(&env, "ingest").map_err(|error| error.to_string())?.expect("asked for");
+            let samples = |session: &str| traces.samples(Trace::of_session(session.parse().expect("an id")));
+            Ok::<_, String>((samples(some), samples(other)))
+        };
+        for (name, arg, sampled) in [
+            ("", "", (true, true)),
+            ("always_on", "", (true, true)),
+            ("parentbased_always_off", "", (false, false)),
+            ("traceidratio", "", (true, true)),
+            ("traceidratio", "0.5", (true, false)),
+            ("parentbased_traceidratio", "0", (false, false)),
+        ] {
+            assert_eq!(share(name, arg), Ok(sampled), "{name} {arg}");
+        }
+        for (name, arg, var) in [
+            ("jaeger_remote", "", "OTEL_TRACES_SAMPLER: "),
+            ("traceidratio", "2", "OTEL_TRACES_SAMPLER_ARG: "),
+            ("traceidratio", "half", "OTEL_TRACES_SAMPLER_ARG: "),
+        ] {
+            let error = share(name, arg).expect_err(name);
+            assert!(error.starts_with(var), "{error}");
+        }
+        let none: [(&str, &str); 0] = [];
+        assert!(Traces::open(&Env::from_pairs(none), "ingest").expect("nothing wrong").is_none());
+        for wrong in ["collector:4318", "http://a b:pass@word/"] {
+            let env = Env::from_pairs([("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]);
+            let error = Traces::open(&env, "ingest").map(|_| ()).expect_err(wrong).to_string();
+            assert!(error.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT: ") && !error.contains(wrong), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_collector_costs_a_moment_and_its_spans_wait() {
+        // It takes connections and never answers.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+        let traces = Traces::open(&env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]), "ingest");
+        let traces = traces.expect("good").expect("asked for");
+        for span in spans(true, || tracing::info!(session = SESSION, "session.created")) {
+            traces.keep(span);
+        }
+        let began = Instant::now();
+        traces.flush(PATIENCE).await;
+        let took = began.elapsed();
+        assert!((PATIENCE..PATIENCE * 5).contains(&took), "{took:?}");
+        // From then on it is left alone for a while, and nothing is lost.
+        let began = Instant::now();
+        traces.flush(PATIENCE).await;
+        assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+        assert_eq!(traces.waiting().spans.len(), 1);
+        let later = Instant::now() + QUIET;
+        assert_eq!(traces.waiting().take(later).map(|spans| spans.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn what_waits_has_an_end() {
+        let traces = Traces::open(&env(&[]), "ingest").expect("good").expect("asked for");
+        let spans = spans(true, || tracing::info!(session = SESSION, "session.created"));
+        for _ in 0..MOST + 3 {
+            traces.keep(spans[0].clone());
+        }
+        let dropped = traces.waiting().dropped;
+        assert_eq!((traces.waiting().spans.len(), dropped), (MOST, 3));
+        // Nobody listens there: refused at once, and all of it still waits.
+        traces.flush(PATIENCE).await;
+        assert_eq!(traces.waiting().spans.len(), MOST);
+    }
 }
