@@ -81,7 +81,7 @@ fn standing(view: &View, app: &App, draft: &Value) -> Markup {
 
 /// Gives rows ids that have none: what a row is called in answers, unlike every other.
 fn name_rows(value: &mut Value, list: &str, letter: &str) {
-    let Some(rows) = value[list].as_array_mut() else { return };
+    let Some(rows) = value.get_mut(list).and_then(Value::as_array_mut) else { return };
     let taken: Vec<String> = rows.iter().filter_map(|row| row["id"].as_str().map(ToOwned::to_owned)).collect();
     let mut free = (1..).map(|number| format!("{letter}{number}")).filter(|id| !taken.contains(id));
     for row in rows.iter_mut().filter_map(Value::as_object_mut) {

@@ -89,7 +89,7 @@ fn header(sheet: &Sheet<'_>, path: &str, number: usize) -> Markup {
 
 /// Statuses are numbers in the API, and texts in boxes.
 fn numbers(posted: &mut Posted) {
-    let statuses = posted.value["retryStatuses"].as_array_mut().into_iter().flatten();
+    let statuses = posted.value.get_mut("retryStatuses").and_then(Value::as_array_mut).into_iter().flatten();
     for status in statuses {
         if let Some(number) = status.as_str().and_then(|text| text.parse::<u16>().ok()) {
             *status = number.into();

@@ -138,7 +138,7 @@ pub(super) async fn save(
 
 /// A profile is changed in parts, so what was emptied must say so.
 fn hours_whole(value: &mut Value) {
-    let Some(hours) = value["hours"].as_object_mut() else { return };
+    let Some(hours) = value.get_mut("hours").and_then(Value::as_object_mut) else { return };
     for name in ["timezone", "message", "exceptions"] {
         hours.entry(name).or_insert(Value::Null);
     }

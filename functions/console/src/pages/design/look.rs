@@ -27,7 +27,7 @@ pub(in crate::pages) async fn save(
 
 /// A picture without a description only decorates.
 fn describe_pictures(value: &mut Value) {
-    let blocks = value["blocks"].as_array_mut().into_iter().flatten();
+    let blocks = value.get_mut("blocks").and_then(Value::as_array_mut).into_iter().flatten();
     for block in blocks.filter(|block| block["kind"] == "image").filter_map(Value::as_object_mut) {
         block.entry("alt").or_insert("".into());
     }
