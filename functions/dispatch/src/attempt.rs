@@ -88,9 +88,10 @@ pub(crate) async fn handle(state: &State, message: &SqsMessage) -> Result<(), Un
     }
     tracing::info!(
         app = %due.app, integration = %due.integration, delivery = %due.delivery, event.id = %due.envelope.id,
-        event.name = %due.envelope.name, trace.parent = due.trace.map(display), attempt = due.attempt, host = integration.url.host(), status_code = outcome.status_code,
-        error_class = outcome.error.map(|error| error.as_str()), duration_ms = attempt.duration_ms,
-        verdict = ?verdict.status(), delay_s = delay, recorded = recorded.is_ok(), "delivery.attempted"
+        event.name = %due.envelope.name, attempt = due.attempt, host = integration.url.host(),
+        status_code = outcome.status_code, error_class = outcome.error.map(|error| error.as_str()),
+        duration_ms = attempt.duration_ms, verdict = ?verdict.status(), delay_s = delay, recorded = recorded.is_ok(),
+        trace.parent = due.trace.map(display), "delivery.attempted"
     );
     match recorded {
         Err(refused) => follow(state, &due, refused, ended).await,
