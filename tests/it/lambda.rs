@@ -144,6 +144,27 @@ async fn a_session_is_given_and_its_event_queued() {
 }
 
 #[tokio::test]
+async fn a_dead_collector_delays_no_answer_and_the_next_invocation_a_moment() {
+    // It takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let ground = ground(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]).await;
+    let session = Function::start("session", &ground.variables).await;
+    let mut took = Vec::new();
+    for _ in 0..4 {
+        let began = std::time::Instant::now();
+        let answer = session.invoke(post("/v1/sessions", None, &session_asked(&ground))).await.expect("an answer");
+        assert_eq!(answer["statusCode"], 201, "{answer}");
+        took.push(began.elapsed());
+    }
+    // The first includes the start. The second waits for what the first left behind; then the collector is left alone.
+    let (bound, slack) = (std::time::Duration::from_millis(200), std::time::Duration::from_millis(500));
+    assert!(took[1..].iter().all(|took| *took < bound + slack), "{took:?}");
+    // It was really asked.
+    tokio::time::timeout(slack, silent.accept()).await.expect("somebody came").expect("a connection");
+}
+
+#[tokio::test]
 async fn the_widget_and_the_console_answer() {
     let ground = ground(&[]).await;
     let widget = Function::start("widget", &ground.variables).await;

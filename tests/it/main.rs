@@ -27,5 +27,6 @@ mod sessions;
 mod sign_in;
 mod soak;
 mod support;
+mod traces;
 mod trunks;
 mod turn;
