@@ -59,8 +59,9 @@ fn each_heavy_crate_has_one_door() {
         // customer names.
         ("reqwest", &["console", "dispatch"]),
         // Dispatch's connections to customers' addresses; media's, by literal private addresses alone, to its like and to
-        // the container's own metadata; the rest serves.
-        ("hyper-util", &["dispatch", "embedded", "media"]),
+        // the container's own metadata; edge's to the operator's own collector of traces; the rest serves.
+        ("hyper-util", &["dispatch", "edge", "embedded", "media"]),
+        ("opentelemetry", &["edge"]),
         ("dynoxide-rs", &["embedded"]),
         ("rusqlite", &["embedded"]),
     ] {
