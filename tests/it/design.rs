@@ -128,8 +128,9 @@ async fn a_design_is_drafted_published_and_brought_back() {
     assert_eq!((&plain["customCode"], &plain["allowedOrigins"]), (&json!(false), &json!([])));
 
     let blocks = json!([{"kind": "text", "text": "Hello"}, {"kind": "disclosure", "text": "Calls cost nothing."}]);
-    let look =
-        json!({"lang": "de", "texts": {"title": "Sprich mit uns"}, "theme": {"accent": "#0A7A4B"}, "blocks": blocks});
+    let texts =
+        json!({"title": "Sprich mit uns", "error.busy.title": "Alle backen", "broken.media_failed.body": "Ruf an."});
+    let look = json!({"lang": "de", "texts": texts, "theme": {"accent": "#0A7A4B"}, "blocks": blocks});
     let shown = put(&house, &app, "design", look).await.expect(200).body["data"].take();
     assert_eq!((&shown["publishedVersion"], &shown["changed"]), (&json!(0), &json!(true)));
     assert_eq!((&shown["theme"]["accent"], &shown["theme"]["onAccent"]), (&json!("#0a7a4b"), &json!("#ffffff")));
@@ -150,7 +151,7 @@ async fn a_design_is_drafted_published_and_brought_back() {
         // Options stand only where there is something to choose.
         assert_eq!(seen[field], if field == "form" { get(&house, &app, "form").await } else { value }, "{field}");
     }
-    assert_eq!(seen["texts"], json!({"title": "Sprich mit uns"}));
+    assert_eq!(seen["texts"], texts);
     assert_eq!(seen["buttons"], json!([{"id": "b1", "label": "Mail", "action": "email", "value": "help@example.com"}]));
     assert_eq!(get(&house, &app, "design").await["changed"], json!(false));
 
@@ -274,6 +275,7 @@ async fn what_is_wrong_is_named_and_changes_nothing() {
         ("design", json!({"texts": []}), 400, "texts"),
         ("design", json!({"texts": {"title": 7}}), 400, "texts.title"),
         ("design", json!({"texts": {"nobody": "x"}}), 400, "texts.nobody"),
+        ("design", json!({"texts": {"error.nobody.title": "x"}}), 400, "texts.error.nobody.title"),
         ("design", json!({"blocks": [["text", "x"]]}), 400, "blocks[0]"),
         ("design", json!({"blocks": [{"kind": "html", "text": "x"}]}), 400, "blocks[0].kind"),
         (
@@ -371,6 +373,32 @@ async fn a_widget_stands_where_its_app_says() {
     // Left out is empty: none hears, and whoever may by default frames.
     let emptied = put(&house, &app, "embed", json!({})).await.expect(200).body["data"].take();
     assert_eq!((&emptied["allowedOrigins"], &emptied["frameAncestors"]), (&json!([]), &json!([])));
+}
+
+/// The loader's button looks as the widget that is published; the document says which language that speaks.
+#[tokio::test]
+async fn what_is_published_shows_before_there_is_a_session() {
+    let house = Running::start().await;
+    let (app, other) = (house.app().await, house.app().await);
+    let theme = json!({"position": "bottom-left", "accent": "#0a7a4b", "onAccent": "#ffffff"});
+    put(&house, &app, "design", json!({"lang": "de", "theme": theme})).await.expect(200);
+    let (path, plain) = (format!("/widget/{}", app.id), format!("/widget/{}", other.id));
+    let spoken = async |path: &str| {
+        let html = page(&house, "localhost", path, None).await.text().await.expect("text");
+        let file = html.split_once("\"modulepreload\" href=\"").and_then(|(_, rest)| rest.split_once("\">"));
+        file.map(|(file, _)| file.rsplit('/').next().unwrap_or_default().to_owned())
+    };
+    let loader = async || get(&house, &app, "embed").await["snippets"]["loader"].as_str().expect("HTML").to_owned();
+    assert!(loader().await.contains("data-position=\"bottom-right\""), "a draft is nobody's but the operators'");
+    post(&house, &app, "design/publish").await.expect(201);
+    let shown = loader().await;
+    for part in ["position=\"bottom-left\"", "accent=\"#0a7a4b\"", "on-accent=\"#ffffff\"", "label=\"Anrufen\""] {
+        assert!(shown.contains(&format!("data-{part}")), "{shown}");
+    }
+    assert_eq!(spoken(&path).await.as_deref(), Some("de.js"));
+    assert_eq!(spoken(&plain).await, None);
+    assert_eq!(spoken(&format!("{plain}?key=x&lang=ar")).await.as_deref(), Some("ar.js"));
+    assert_eq!(spoken(&format!("{path}?lang=en")).await, None);
 }
 
 #[tokio::test]
