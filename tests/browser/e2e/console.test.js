@@ -259,7 +259,7 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     await page.getByLabel("SIP address").fill("nonsense");
     await page.getByRole("button", { name: "Save provider" }).click();
     await page.getByRole("alert").waitFor();
-    assert.equal(await page.evaluate(() => document.activeElement?.className), "summary");
+    await page.locator(".summary:focus").waitFor();
     await check("/wrong");
     assert.deepEqual(wrong, []);
     assert.deepEqual(complaints, []);
@@ -358,7 +358,7 @@ test("an app from nothing to a widget that calls, by keyboard", async () => {
   await press("Make signing key");
   assert.match(await page.locator("#signing-key").innerText(), /^whsec_/);
   await press("Send a test");
-  await page.getByRole("heading", { name: "Test" }).waitFor();
+  await page.getByRole("heading", { name: "Test", exact: true }).waitFor();
   await page.getByRole("status").getByText("delivered", { exact: true }).waitFor();
 
   await press("Embed");
