@@ -131,13 +131,13 @@ enum Step {
 fn steps(path: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     for part in path.split('.') {
-        let (name, mut rest) = part.split_once('[').map_or((part, ""), |(name, rest)| (name, rest));
+        let (name, mut rest) = part.split_at(part.find('[').unwrap_or(part.len()));
         // A dot that belongs to a name is written as an exclamation mark.
         steps.push(Step::Of(name.replace('!', ".")));
         while !rest.is_empty() {
-            let (index, after) = rest.split_once(']')?;
+            let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
             steps.push(Step::At(index.parse().ok().filter(|index| *index < MAX_ROWS)?));
-            rest = after.strip_prefix('[').unwrap_or(after);
+            rest = after;
         }
     }
     Some(steps)
