@@ -38,8 +38,7 @@ fn render(view: &View, app: &App, shown: &Value, entry: &Entry) -> Response {
             (copyable("loader", "the button's snippet", snippet("loader")))
             p.muted {
                 "Attributes " code { "data-context-…" } " tell what the call is about, such as " code { "data-context-order=\"A-1\"" }
-                ": at most 20 of them and 2,048 bytes. What is more, or has a name that cannot be one, is left out and never stops a visitor; "
-                "the widget says so in the browser's console when " code { "localStorage" } " or the address asks for its debug log."
+                ": at most 20 of them and 2,048 bytes. What is more, or has a name that cannot be one, is left out and never stops a visitor."
             }
         }
         section {
