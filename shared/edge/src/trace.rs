@@ -12,7 +12,7 @@
 
 use std::{
     mem,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +40,9 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_millis(200);
 /// How long a server gives a collector, which nobody waits for.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long one sending may take in all. It goes on when a flush no longer waits for it, a function's beside the next
+/// invocation: to reach a far collector takes several patiences, and one that was cut short would begin anew each time.
+const SENDING: Duration = Duration::from_secs(30);
 /// Between two flushes of a server.
 const EVERY: Duration = Duration::from_secs(1);
 /// After a flush that failed, the collector is left alone for this long: one that is dead costs next to nothing.
@@ -117,14 +120,14 @@ const ATTRIBUTES: &[(&str, &str)] = &[
 ];
 
 /// The process's own, if it was asked to trace.
-static TRACES: OnceLock<Traces> = OnceLock::new();
+static TRACES: OnceLock<Arc<Traces>> = OnceLock::new();
 
 struct Traces {
     sampler: Sampler,
     exporter: SpanExporter,
     waiting: Mutex<Waiting>,
     /// One batch goes out at a time.
-    sending: tokio::sync::Mutex<()>,
+    sending: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -148,7 +151,7 @@ pub fn start(env: &Env, function: &'static str) -> Started {
         Ok(None) => Started { spans: None, fault: None },
         Ok(Some(traces)) => {
             // Whoever came first has the same variables.
-            let _ = TRACES.set(traces);
+            let _ = TRACES.set(Arc::new(traces));
             Started { spans: Some(Spans), fault: None }
         }
         Err(error) => Started { spans: None, fault: Some(error.to_string()) },
@@ -215,7 +218,7 @@ impl Traces {
         about.extend(env.text(DEPLOYMENT).map(|name| KeyValue::new("deployment.environment.name", name)));
         exporter.set_resource(&Resource::builder().with_service_name(function).with_attributes(about).build());
         let sampler = sampler(env)?;
-        Ok(Some(Self { sampler, exporter, waiting: Mutex::default(), sending: tokio::sync::Mutex::default() }))
+        Ok(Some(Self { sampler, exporter, waiting: Mutex::default(), sending: Arc::default() }))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -238,25 +241,17 @@ impl Traces {
         }
     }
 
-    async fn flush(&self, patience: Duration) {
-        let sent = tokio::time::timeout(patience, async {
-            let _turn = self.sending.lock().await;
-            let Some(batch) = self.waiting().take(Instant::now()) else { return true };
-            // Given back unless it was taken, also when time runs out meanwhile.
-            let mut batch = Batch { traces: self, spans: batch };
-            let sent = self.exporter.export(batch.spans.clone()).await.is_ok();
-            if sent {
-                batch.spans.clear();
-            }
-            sent
+    async fn flush(self: &Arc<Self>, patience: Duration) {
+        // What waits while a batch is on its way goes with the next.
+        let Ok(turn) = self.sending.clone().try_lock_owned() else { return };
+        let Some(spans) = self.waiting().take(Instant::now()) else { return };
+        let batch = Batch { traces: self.clone(), spans };
+        let sending = tokio::spawn(async move {
+            batch.send().await;
+            drop(turn);
         });
-        if !sent.await.unwrap_or(false) {
-            let (waiting, dropped) = {
-                let mut waiting = self.waiting();
-                waiting.quiet_until = Some(Instant::now() + QUIET);
-                (waiting.spans.len(), mem::take(&mut waiting.dropped))
-            };
-            tracing::warn!(waiting, dropped, "traces.not_sent");
+        if tokio::time::timeout(patience, sending).await.is_err() {
+            self.waiting().quiet_until = Some(Instant::now() + QUIET);
         }
     }
 }
@@ -269,18 +264,39 @@ impl Waiting {
 }
 
 /// Spans on their way.
-struct Batch<'a> {
-    traces: &'a Traces,
+struct Batch {
+    traces: Arc<Traces>,
     spans: Vec<SpanData>,
 }
 
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        if !self.spans.is_empty() {
-            let mut waiting = self.traces.waiting();
-            self.spans.append(&mut waiting.spans);
-            mem::swap(&mut self.spans, &mut waiting.spans);
+impl Batch {
+    async fn send(mut self) {
+        let export = self.traces.exporter.export(self.spans.clone());
+        let sent = tokio::time::timeout(SENDING, export).await.is_ok_and(|exported| exported.is_ok());
+        if sent {
+            self.spans.clear();
+            self.traces.waiting().quiet_until = None;
+            return;
         }
+        let traces = self.traces.clone();
+        drop(self);
+        let (waiting, dropped) = {
+            let mut waiting = traces.waiting();
+            waiting.quiet_until = Some(Instant::now() + QUIET);
+            (waiting.spans.len(), mem::take(&mut waiting.dropped))
+        };
+        tracing::warn!(waiting, dropped, "traces.not_sent");
+    }
+}
+
+impl Drop for Batch {
+    /// What was not sent waits again, before what came since.
+    fn drop(&mut self) {
+        let mut waiting = self.traces.waiting();
+        self.spans.append(&mut waiting.spans);
+        waiting.dropped += self.spans.len().saturating_sub(MOST) as u64;
+        self.spans.truncate(MOST);
+        mem::swap(&mut self.spans, &mut waiting.spans);
     }
 }
 
@@ -384,9 +400,12 @@ fn system(at: Timestamp) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::Arc};
+    use std::net::Ipv4Addr;
 
-    use tokio::net::TcpListener;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
@@ -530,32 +549,53 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_dead_collector_costs_a_moment_and_its_spans_wait() {
         // It takes connections and never answers.
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
         let traces = Traces::open(&env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]), "ingest");
-        let traces = traces.expect("good").expect("asked for");
+        let traces = Arc::new(traces.expect("good").expect("asked for"));
         for span in spans(true, || tracing::info!(session = SESSION, "session.created")) {
             traces.keep(span);
         }
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         traces.flush(PATIENCE).await;
         let took = began.elapsed();
-        assert!((PATIENCE..PATIENCE * 5).contains(&took), "{took:?}");
+        assert!((PATIENCE..PATIENCE * 2).contains(&took), "{took:?}");
         // From then on it is left alone for a while, and nothing is lost.
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         traces.flush(PATIENCE).await;
-        assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed().is_zero(), "{:?}", began.elapsed());
+        let _over = traces.sending.lock().await;
         assert_eq!(traces.waiting().spans.len(), 1);
         let later = Instant::now() + QUIET;
         assert_eq!(traces.waiting().take(later).map(|spans| spans.len()), Some(1));
     }
 
     #[tokio::test]
+    async fn a_far_collector_is_reached_although_nobody_waits_so_long() {
+        let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let endpoint = format!("http://{}", far.local_addr().expect("an address"));
+        let traces = Traces::open(&env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]), "ingest");
+        let traces = Arc::new(traces.expect("good").expect("asked for"));
+        for span in spans(true, || tracing::info!(session = SESSION, "session.created")) {
+            traces.keep(span);
+        }
+        traces.flush(Duration::ZERO).await;
+        let (mut stream, _) = far.accept().await.expect("it goes on");
+        let mut request = [0; 4];
+        stream.read_exact(&mut request).await.expect("a request");
+        assert_eq!(&request, b"POST");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("answered");
+        let _over = traces.sending.lock().await;
+        let waiting = traces.waiting();
+        assert_eq!((waiting.spans.len(), waiting.quiet_until), (0, None), "sent, and the next may go at once");
+    }
+
+    #[tokio::test]
     async fn what_waits_has_an_end() {
-        let traces = Traces::open(&env(&[]), "ingest").expect("good").expect("asked for");
+        let traces = Arc::new(Traces::open(&env(&[]), "ingest").expect("good").expect("asked for"));
         let spans = spans(true, || tracing::info!(session = SESSION, "session.created"));
         for _ in 0..MOST + 3 {
             traces.keep(spans[0].clone());
