@@ -252,6 +252,7 @@ impl Traces {
         });
         if tokio::time::timeout(patience, sending).await.is_err() {
             self.waiting().quiet_until = Some(Instant::now() + QUIET);
+            tracing::info!(waited_ms = patience.as_millis(), "traces.late");
         }
     }
 }
