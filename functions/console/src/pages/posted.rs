@@ -20,6 +20,12 @@ use super::api::unreadable;
 const MAX_FORM: usize = 1024 * 1024;
 /// Rows of a list at most; the API says of each list how many it takes.
 const MAX_ROWS: usize = 400;
+/// Rows of all lists of a form together at most: a name of a few bytes makes as many as it counts.
+const MAX_CELLS: usize = 10_000;
+/// Steps of a field's path at most, for what a form holds is walked step by step; the deepest of ours has five.
+const MAX_STEPS: usize = 8;
+/// Bytes of a field's path at most.
+const MAX_PATH: usize = 256;
 
 /// A form that was sent.
 #[derive(Debug)]
@@ -45,6 +51,7 @@ impl Posted {
     fn parse(body: &[u8]) -> Result<Self, Problem> {
         let mut posted = Self { value: Value::Object(Map::new()), read: String::new(), act: String::new() };
         let mut filled = BTreeSet::new();
+        let mut cells = MAX_CELLS;
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for (name, value) in url::form_urlencoded::parse(body) {
             match groups.last_mut().filter(|(known, _)| *known == name) {
@@ -65,7 +72,7 @@ impl Posted {
                     {
                         filled.extend(rows_above(&steps));
                     }
-                    put(&mut posted.value, &steps, value).ok_or_else(unreadable)?;
+                    put(&mut posted.value, &steps, value, &mut cells).ok_or_else(unreadable)?;
                 }
             }
         }
@@ -129,6 +136,9 @@ enum Step {
 
 /// `a.b[0].c` in its steps.
 fn steps(path: &str) -> Option<Vec<Step>> {
+    if path.len() > MAX_PATH || path.matches(['.', '[']).count() >= MAX_STEPS {
+        return None;
+    }
     let mut steps = Vec::new();
     for part in path.split('.') {
         let (name, mut rest) = part.split_at(part.find('[').unwrap_or(part.len()));
@@ -180,7 +190,8 @@ fn value(kind: &str, values: &[String]) -> Option<Value> {
     })
 }
 
-fn put(root: &mut Value, steps: &[Step], value: Value) -> Option<()> {
+/// Puts a value in its place; `cells`: how many rows may still be made on the way.
+fn put(root: &mut Value, steps: &[Step], value: Value, cells: &mut usize) -> Option<()> {
     let mut at = root;
     for step in steps {
         at = match step {
@@ -196,6 +207,7 @@ fn put(root: &mut Value, steps: &[Step], value: Value) -> Option<()> {
                 }
                 let rows = at.as_array_mut()?;
                 if rows.len() <= *index {
+                    *cells = cells.checked_sub(index + 1 - rows.len())?;
                     rows.resize(index + 1, Value::Null);
                 }
                 rows.get_mut(*index)?
@@ -213,7 +225,7 @@ fn append(root: &mut Value, steps: &[Step]) -> Option<usize> {
         rows.push(blank);
         return Some(rows.len() - 1);
     }
-    put(root, steps, Value::Array(vec![blank])).map(|()| 0)
+    put(root, steps, Value::Array(vec![blank]), &mut { MAX_CELLS }).map(|()| 0)
 }
 
 fn find<'a>(root: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
@@ -326,5 +338,20 @@ mod tests {
             let body = format!("a=1&{name}=2");
             assert!(Posted::parse(body.as_bytes()).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_form_takes_no_more_room_than_forms_of_ours_do() {
+        let deep = ["[0]".repeat(3_000), ".a".repeat(500), "b".repeat(300), "[0]".repeat(8)];
+        for path in deep.map(|rest| format!("a{rest}")) {
+            assert!(Posted::parse(format!("{path}=1").as_bytes()).is_err(), "{path}");
+            let mut asked = posted(&[("act", &format!("add {path}"))]);
+            assert_eq!((asked.moved_rows(), asked.value), (None, json!({})), "{path}");
+        }
+        let wide = |rows: usize| (0..rows).map(|at| format!("x{at}[399]=1&")).collect::<String>();
+        assert!(Posted::parse(wide(25).as_bytes()).is_ok());
+        assert!(Posted::parse(wide(26).as_bytes()).is_err() && Posted::parse(wide(1_000).as_bytes()).is_err());
+        let ours = posted(&[("exceptions[3].windows[2].open", "09:00")]);
+        assert_eq!(ours.value, json!({"exceptions": [{"windows": [{"open": "09:00"}]}]}));
     }
 }
