@@ -27,6 +27,8 @@ use crate::{
 
 /// A console session ends after a working day.
 pub(super) const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// What a console session's token begins with; no operator's does.
+const SESSION: &str = "cs_";
 /// What one signs in to, in the audit log.
 pub(super) const PAGES: &str = "console";
 
@@ -131,6 +133,8 @@ pub(crate) async fn sign_out(
     SameOrigin: SameOrigin,
     Session(session): Session,
 ) -> Result<Response, Problem> {
+    // An operator's own token opens the console as well: it is not ended by this.
+    let session = session.filter(|token| token.starts_with(SESSION));
     let hash = session.map(|token| operator::hash(&token)).unwrap_or_default();
     if let Some(holder) = state.store.operator(&hash, now).await.map_err(Problem::unavailable)? {
         let note = Note::new(Log::Deployment, &holder.name, SIGN_OUT, ip, now).about(PAGES);
@@ -162,7 +166,7 @@ async fn begin(state: &State, found: OperatorToken, ip: IpAddr, now: Timestamp) 
 
 /// A new console session's token.
 pub(super) fn mint_session() -> String {
-    format!("cs_{}", chance::hex::<32>())
+    format!("{SESSION}{}", chance::hex::<32>())
 }
 
 /// Leads on, with this session's token in the cookie.
