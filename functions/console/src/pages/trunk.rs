@@ -30,7 +30,12 @@ pub(super) async fn show(view: View, Path(app): Path<String>) -> Result<Response
 fn render(view: &View, app: &App, shown: Option<&Value>, entry: &Entry) -> Response {
     let sheet = entry.sheet(view);
     let has_password = shown.is_some_and(|shown| shown["hasPassword"] == true);
-    let password = if has_password {
+    let was_typed = entry.value["password"].is_string();
+    let password = if has_password && was_typed {
+        "Type the new password again; left empty, the old one stays."
+    } else if was_typed {
+        "Type the password again; left empty, there is none."
+    } else if has_password {
         "One is stored. Leave this empty to keep it; it is never shown."
     } else {
         "None is stored. It is never shown once it is."
@@ -89,16 +94,20 @@ pub(super) async fn save(view: View, Path(app): Path<String>, mut posted: Posted
     let app = App::of(&view, &app).await?;
     let place = app.at("/provider");
     let shown = view.find(&place).await?;
+    let mut forgets = false;
     if let Some(fields) = posted.value.as_object_mut() {
         fields.insert("kind".to_owned(), "sip".into());
-        let forgets = fields.remove("withoutPassword").is_some_and(|forgets| forgets == true);
+        forgets = fields.remove("withoutPassword").is_some_and(|forgets| forgets == true);
         if forgets && !fields.contains_key("password") {
             fields.insert("password".to_owned(), Value::Null);
         }
     }
     match save_form(&view, Method::PUT, &place, posted, &model(shown.as_ref())).await? {
         Came::Saved(_) => Ok(then(&place, "saved")),
-        Came::Again(entry) => Ok(render(&view, &app, shown.as_ref(), &entry)),
+        Came::Again(mut entry) => {
+            entry.value["withoutPassword"] = forgets.into();
+            Ok(render(&view, &app, shown.as_ref(), &entry))
+        }
     }
 }
 
