@@ -213,8 +213,17 @@ fn shell(
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     (status, headers, markup.into_string()).into_response()
+}
+
+/// A page with what is shown once; on one of its own when the page around it cannot be had, for it is never shown again.
+fn with_once(view: Option<&View>, around: Result<Response, Problem>, back: &str, told: &Markup) -> Response {
+    around.unwrap_or_else(|problem| {
+        tracing::warn!(kind = ?problem.kind(), "page.shown_once_alone");
+        page(StatusCode::CREATED, "Shown this once", view, html! { (told) p { a.button href=(back) { "Go on" } } })
+    })
 }
 
 /// What the address says was just done.
@@ -414,5 +423,25 @@ fn form(view: &View, action: &str, entry: &Entry, sheet: &Sheet<'_>, fields: Mar
                 div.actions { button type="submit" name="act" value="save" { (button) } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_shown_once_is_shown_also_when_the_page_around_it_fails() {
+        let told = html! { code { "c2c_secret" } };
+        let alone = with_once(None, Err(Problem::unavailable("the table is away")), "/operators", &told);
+        assert_eq!(alone.status(), StatusCode::CREATED);
+        assert_eq!(alone.headers()["cross-origin-resource-policy"], "same-origin");
+        let body = to_bytes(alone.into_body(), usize::MAX).await.expect("a body");
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("<code>c2c_secret</code>") && body.contains("href=\"/operators\""), "{body}");
+        let whole = page(StatusCode::OK, "Whole", None, html! {});
+        assert_eq!(with_once(None, Ok(whole), "/", &told).status(), StatusCode::OK);
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct View {
     routes: Router,
     headers: HeaderMap,
     known: Extensions,
+    method: Method,
     /// What was asked for.
     pub(super) uri: Uri,
 }
@@ -43,7 +44,14 @@ impl FromRequestParts<State> for View {
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::TRANSFER_ENCODING);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Self { operator, routes, headers, known: on_behalf(&parts.extensions), uri: parts.uri.clone() })
+        Ok(Self {
+            operator,
+            routes,
+            headers,
+            known: on_behalf(&parts.extensions),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+        })
     }
 }
 
@@ -86,9 +94,9 @@ impl View {
         }
     }
 
-    /// Reads a page of a list, from where the page's own address says.
+    /// Reads a page of a list, from where the page's own address says; after a change from the beginning.
     pub(super) async fn list(&self, path: &str, limit: u8, more: &[(&str, &str)]) -> Result<Listed, Problem> {
-        let cursor = self.asked("cursor");
+        let cursor = self.asked("cursor").filter(|_| self.method != Method::POST);
         let cursor = cursor.as_deref().map(|cursor| ("cursor", cursor));
         let query = {
             let mut query = url::form_urlencoded::Serializer::new(format!("limit={limit}"));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Came, Entry, Posted, View,
     bits::{copyable, figure, moment, pager, table},
-    page, save as save_form, then,
+    page, save as save_form, then, with_once,
 };
 
 /// `GET /operators`.
@@ -19,7 +19,7 @@ pub(super) async fn list(view: View) -> Result<Response, Problem> {
     render(&view, entry.status(), &entry, None).await
 }
 
-async fn render(view: &View, status: StatusCode, entry: &Entry, made: Option<&Value>) -> Result<Response, Problem> {
+async fn render(view: &View, status: StatusCode, entry: &Entry, made: Option<&Markup>) -> Result<Response, Problem> {
     let operators = view.list("/operators", 100, &[]).await?;
     let sheet = entry.sheet(view);
     let roles = [
@@ -31,13 +31,7 @@ async fn render(view: &View, status: StatusCode, entry: &Entry, made: Option<&Va
     let rows = html! { @for operator in &operators.items { (row(operator)) } };
     let content = html! {
         h1 { "Operators" }
-        @if let Some(made) = made {
-            section.once {
-                h2 { "The token of " (figure(&made["name"])) }
-                p { "It is shown this once. Hand it over by a safe way; whoever has it signs in with it." }
-                (copyable("token", "the operator's token", made["token"].as_str().unwrap_or_default()))
-            }
-        }
+        @if let Some(made) = made { (made) }
         section { (table("Operators", &["Name", "Role", "Made", ""], rows)) (pager(view, &operators)) }
         section { h2 { "New operator" } (super::form(view, "/operators", entry, &sheet, fields, "Create operator")) }
     };
@@ -69,7 +63,17 @@ fn row(operator: &Value) -> Markup {
 /// `POST /operators`.
 pub(super) async fn create(view: View, posted: Posted) -> Result<Response, Problem> {
     match save_form(&view, Method::POST, "/operators", posted, &json!({})).await? {
-        Came::Saved(made) => render(&view, StatusCode::CREATED, &Entry::fresh(json!({})), Some(&made)).await,
+        Came::Saved(made) => {
+            let told = html! {
+                section.once {
+                    h2 { "The token of " (figure(&made["name"])) }
+                    p { "It is shown this once. Hand it over by a safe way; whoever has it signs in with it." }
+                    (copyable("token", "the operator's token", made["token"].as_str().unwrap_or_default()))
+                }
+            };
+            let around = render(&view, StatusCode::CREATED, &Entry::fresh(json!({})), Some(&told)).await;
+            Ok(with_once(Some(&view), around, "/operators", &told))
+        }
         Came::Again(entry) => render(&view, entry.status(), &entry, None).await,
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     App, Came, Entry, POLICY, Posted, View,
     bits::{badge, copyable, figure, moment, table},
-    integrations, is_about_the_form, save as save_form, then,
+    integrations, is_about_the_form, save as save_form, then, with_once,
 };
 
 /// `GET …/integrations/{integration}/secrets`.
@@ -26,7 +26,7 @@ async fn render(
     app: &App,
     place: &str,
     entry: &Entry,
-    shown: Option<(&str, &str)>,
+    told: Option<&Markup>,
 ) -> Result<Response, Problem> {
     let integration = view.get(place).await?;
     let secrets = view.list(&format!("{place}/secrets"), 100, &[]).await?;
@@ -41,13 +41,7 @@ async fn render(
     let content = html! {
         h1 { "Secrets" }
         p.lead { "Of " a href=(place) { (figure(&integration["name"])) } ". Write {secret.name} in its headers, or in the path or query of its address." }
-        @if let Some((name, value)) = shown {
-            section.once {
-                h2 { "The value of " (name) }
-                p { "It is shown this once. The audit log says that you have seen it." }
-                (copyable("revealed", "the value", value))
-            }
-        }
+        @if let Some(told) = told { (told) }
         section {
             @if secrets.items.is_empty() { p.muted { "None yet." } }
             @else { (table("Secrets", &["Name", "Stored", "Shown", ""], rows)) }
@@ -135,8 +129,15 @@ pub(super) async fn reveal(
     let entry = Entry::fresh(json!({}));
     match view.send(Method::POST, &path, &json!({"reason": posted.text("reason")})).await {
         Ok(shown) => {
-            let value = shown["value"].as_str().unwrap_or_default();
-            render(&view, &app, &place, &entry, Some((&secret, value))).await
+            let told = html! {
+                section.once {
+                    h2 { "The value of " (secret) }
+                    p { "It is shown this once. The audit log says that you have seen it." }
+                    (copyable("revealed", "the value", shown["value"].as_str().unwrap_or_default()))
+                }
+            };
+            let around = render(&view, &app, &place, &entry, Some(&told)).await;
+            Ok(with_once(Some(&view), around, &format!("{place}/secrets"), &told))
         }
         Err(problem) if is_about_the_form(&problem) => {
             render(&view, &app, &place, &Entry { problem: Some(problem), ..entry }, None).await
@@ -173,5 +174,6 @@ pub(super) async fn signing_key(view: View, Path((app, id)): Path<(String, Strin
             }
         }
     };
-    integrations::once(&view, &app, &place, told).await
+    let around = integrations::once(&view, &app, &place, told.clone()).await;
+    Ok(with_once(Some(&view), around, &place, &told))
 }
