@@ -364,6 +364,9 @@ async fn who_is_in_no_group_is_told_whom_to_ask() {
     forger.plan(plan(json!({"roles": "c2c-viewer"})));
     let session = browser.sign_in(&forger).await.pair(SESSION).expect("a session");
     assert_eq!((browser.manages(&session).await, browser.writes(&session).await), (200, 403), "a viewer");
+    // Who comes back and is in none any more has no older session left either.
+    forger.plan(plan(json!({"roles": []})));
+    assert_eq!((browser.sign_in(&forger).await.status, browser.manages(&session).await), (403, 401));
 }
 
 #[tokio::test]

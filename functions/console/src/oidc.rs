@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{
-    field,
     id::{Entropy, OperatorId},
     operator::Role,
     time::Timestamp,
@@ -27,14 +26,12 @@ pub(crate) use client::Away;
 use client::Client;
 use id_token::{Claims, Expected, Keys};
 
-use crate::operator::hash;
+use crate::{operator::hash, operators};
 
 /// How long what the provider says of itself is believed, in seconds.
 const FRESH: u64 = 600;
 const DEFAULT_SCOPE: &str = "openid email";
 const DEFAULT_CLAIM: &str = "cognito:groups";
-/// Characters of an operator's name.
-const MAX_NAME: usize = 100;
 /// Characters of a code; longer ones are no provider's.
 const MAX_CODE: usize = 4096;
 
@@ -284,7 +281,7 @@ impl Provider {
         let length = entropy.len();
         entropy.copy_from_slice(&hash.as_ref()[..length]);
         let id = OperatorId::mint(Timestamp::from_millis(0), &entropy);
-        let label = |text: &str| field::label("name", text, MAX_NAME).ok();
+        let label = |text: &str| operators::name(text).ok();
         let name = claims.email().and_then(label).or_else(|| label(subject)).unwrap_or_else(|| id.to_string());
         Person { id, name, role: role(&claims.list(&self.groups_claim), &self.group_prefix) }
     }
@@ -408,14 +405,18 @@ mod tests {
         let provider = open(&[("C2C_OIDC_ISSUER", "https://login.example.com"), ("C2C_OIDC_CLIENT_ID", "console")]);
         let provider = provider.expect("one").expect("one");
         let person = |claims: &str| provider.person(&serde_json::from_str(claims).map(Claims::of).expect("claims"));
-        let ann = person(r#"{"sub": "1", "email": "ann@example.com", "cognito:groups": ["viewer"]}"#);
+        let ann =
+            person(r#"{"sub": "1", "email": "ann@example.com", "email_verified": true, "cognito:groups": ["viewer"]}"#);
         let renamed = person(r#"{"sub": "1", "email": "ann@example.org"}"#);
         let other = person(r#"{"sub": "2", "email": "ann@example.com", "cognito:groups": "admin"}"#);
         assert_eq!((ann.name.as_str(), ann.role), ("ann@example.com", Some(Role::Viewer)));
         assert_eq!((renamed.id == ann.id, renamed.role), (true, None));
         assert_eq!((other.id == ann.id, other.role), (false, Some(Role::Admin)));
-        let strange = person(r#"{"sub": "3", "email": "a\nb"}"#);
-        assert_eq!(strange.name, "3");
+        for email in ["a\\nb", "\u{202e}nna"] {
+            let strange = person(&format!(r#"{{"sub": "3", "email": "{email}", "email_verified": true}}"#));
+            assert_eq!(strange.name, "3", "{email:?}");
+        }
+        assert_eq!(other.name, "2");
     }
 
     #[test]

@@ -4,7 +4,12 @@ use axum::{
     extract::State as Extract,
     response::{IntoResponse, Response},
 };
-use domain::{field, id::OperatorId, operator::Role, time::Timestamp};
+use domain::{
+    field::{self, FieldError},
+    id::OperatorId,
+    operator::Role,
+    time::Timestamp,
+};
 use edge::{
     chance,
     extract::{Json, Now, Path},
@@ -22,7 +27,22 @@ use crate::{
     operator::{self, Operator},
 };
 
+/// Characters of an operator's name.
 const MAX_NAME: usize = 100;
+
+/// Judges an operator's name: a label that looks on a page as it is written, for pages and the audit log tell by it who did
+/// what.
+///
+/// # Errors
+/// The field's error: also when it holds characters that turn the direction of what stands around them.
+pub(crate) fn name(text: &str) -> Result<String, FieldError> {
+    let turns =
+        |it| matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if text.contains(turns) {
+        return Err(FieldError::invalid("name", "must not contain characters that turn the direction of writing"));
+    }
+    field::label("name", text, MAX_NAME)
+}
 
 /// What a new operator is made of.
 #[derive(Deserialize)]
@@ -67,7 +87,7 @@ pub(crate) async fn create(
     Rule { note, .. }: Rule<CreateOperator>,
     Json(draft): Json<Draft>,
 ) -> Result<Response, Problem> {
-    let name = field::label("name", &draft.name, MAX_NAME).map_err(Problem::field)?;
+    let name = name(&draft.name).map_err(Problem::field)?;
     let token = operator::mint_token();
     let made = Listed {
         id: OperatorId::mint(note.now, &chance::bytes()),
@@ -89,12 +109,27 @@ pub(crate) async fn delete(
 ) -> Result<Response, Problem> {
     let missing = || Problem::not_found("operator");
     let id: OperatorId = id.parse().map_err(|_| missing())?;
-    match state.store.remove_operator(id, &note.granted()).await.map_err(Problem::unavailable)? {
+    match state.store.remove_operator(id, Some(&note.granted())).await.map_err(Problem::unavailable)? {
         Removal::Done => {
             note.done();
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Removal::LastAdmin => Err(Problem::new(Kind::Conflict, "This is the last admin. Make another one first.")),
         Removal::Gone => Err(missing()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_look_as_they_are_written() {
+        for good in ["Ann", "Zoë O’Neill", "نگار", "می\u{200c}نا"] {
+            assert_eq!(name(good).as_deref(), Ok(good));
+        }
+        for turned in ["\u{202e}nimda", "a\u{2066}b", "a\u{2069}", "\u{200f}a", "a\u{200e}", "a\u{61c}b", "a\nb", " "] {
+            assert!(name(turned).is_err(), "{turned:?}");
+        }
     }
 }

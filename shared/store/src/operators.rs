@@ -15,6 +15,7 @@ use crate::{
     audit::Log,
     key::{Key, Range},
     table::{Order, Page, from_row, number, string, to_row},
+    transaction::Refused,
 };
 
 /// Who holds a token.
@@ -59,6 +60,8 @@ impl Listed {
     }
 }
 
+/// Tries, each after another look, when others change the same person.
+const TRIES: u8 = 2;
 /// What begins the mark of a person whom a provider vouched for: no hash does, so no token leads to their row.
 const MARK: &str = "provider#";
 
@@ -105,6 +108,15 @@ impl OperatorToken {
     }
 }
 
+/// Whether a transaction was made; `false` when one of its conditions did not hold.
+fn decided(outcome: Result<(), Refused>) -> Result<bool, Error> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(refused) if refused.first().is_some() => Ok(false),
+        Err(_) => Err(in_between()),
+    }
+}
+
 fn in_between() -> Error {
     let cause = "another change of the operators came in between".to_owned();
     Error::Unavailable { operation: "TransactWriteItems", cause }
@@ -142,6 +154,23 @@ impl Store {
         entropy: &Entropy,
         entry: &Entry,
     ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            if self.try_vouched_session(token_hash, person, now, entropy, entry).await? {
+                return Ok(());
+            }
+        }
+        Err(in_between())
+    }
+
+    /// `false`: another sign-in or a removal of this person came in between.
+    async fn try_vouched_session(
+        &self,
+        token_hash: &str,
+        person: &Vouched,
+        now: Timestamp,
+        entropy: &Entropy,
+        entry: &Entry,
+    ) -> Result<bool, Error> {
         let known: Option<Listed> = self.get("an operator", Key::operator_index(person.id)).await?;
         let fresh = || entropy.iter().fold(MARK.to_owned(), |mark, byte| format!("{mark}{byte:02x}"));
         // A sign-in or a removal that comes in between is not written over: their old mark would be valid again.
@@ -161,7 +190,7 @@ impl Store {
             .put(to_row(&Key::operator_index(id), &listed)?, Some(unchanged), &values)?
             .put(to_row(&Key::operator(&mark), &holder)?, None, &[])?
             .put(to_row(&Key::operator(token_hash), &session)?, None, &[])?;
-        transaction.noted(Log::Deployment, Some(entry))?.commit().await?.map_err(|_| in_between())
+        decided(transaction.noted(Log::Deployment, Some(entry))?.commit().await?)
     }
 
     /// Ends a console session. One that has ended already is no error.
@@ -206,22 +235,33 @@ impl Store {
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn remove_operator(&self, id: OperatorId, entry: &Entry) -> Result<Removal, Error> {
-        let found: Option<Listed> = self.get("an operator", Key::operator_index(id)).await?;
-        let Some(found) = found else { return Ok(Removal::Gone) };
+    pub async fn remove_operator(&self, id: OperatorId, entry: Option<&Entry>) -> Result<Removal, Error> {
+        for _ in 0..TRIES {
+            let found: Option<Listed> = self.get("an operator", Key::operator_index(id)).await?;
+            let Some(found) = found else { return Ok(Removal::Gone) };
+            if let Some(decided) = self.try_removal(&found, entry).await? {
+                return Ok(decided);
+            }
+        }
+        Err(in_between())
+    }
+
+    /// Removes an operator as found; `None`: they were removed in between, and may have come again with another mark.
+    async fn try_removal(&self, found: &Listed, entry: Option<&Entry>) -> Result<Option<Removal>, Error> {
+        let mark = [(":mark", string(&found.token_hash))];
         let mut transaction = self
             .transaction()
-            .delete(&Key::operator_index(id), Some("attribute_exists(pk)"), &[])?
+            .delete(&Key::operator_index(found.id), Some("tokenHash = :mark"), &mark)?
             .delete(&Key::operator(&found.token_hash), None, &[])?;
         // Who only a provider vouches for is not counted: the last token of an admin opens the console without it.
         if found.role == Role::Admin && !found.is_vouched_for() {
             let values = [(":less", number(-1)), (":one", number(1))];
             transaction = transaction.update(&Key::admins(), "ADD admins :less", Some("admins > :one"), &values)?;
         }
-        match transaction.noted(Log::Deployment, Some(entry))?.commit().await? {
-            Ok(()) => Ok(Removal::Done),
-            Err(refused) if refused.first() == Some(0) => Ok(Removal::Gone),
-            Err(refused) if refused.first().is_some() => Ok(Removal::LastAdmin),
+        match transaction.noted(Log::Deployment, entry)?.commit().await? {
+            Ok(()) => Ok(Some(Removal::Done)),
+            Err(refused) if refused.first() == Some(0) => Ok(None),
+            Err(refused) if refused.first().is_some() => Ok(Some(Removal::LastAdmin)),
             Err(_) => Err(in_between()),
         }
     }

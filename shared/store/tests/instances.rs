@@ -6,9 +6,10 @@ use domain::{
     app::{App, Password, Provider},
     audit::{Entry, Outcome, Try},
     context::Context,
-    id::{AppId, SessionId},
+    id::{AppId, OperatorId, SessionId},
     integration::{Draft, Integration, Surroundings},
     limit::{Limits, Scope},
+    operator::Role,
     reach::Reach,
     secret::{REVEALS_PER_HOUR, SecretName, SecretValue},
     session::Session,
@@ -20,6 +21,7 @@ use store::{
     Aws, Endpoints, Error, Limiter, Store, Vault, Verifier,
     audit::Log,
     integrations::Change,
+    operators::{Removal, Vouched},
     provision::{self, TableSpec},
     secrets::{Owner, Reveal, Written},
 };
@@ -323,4 +325,25 @@ async fn a_providers_password_opens_for_its_app_alone_and_stays_with_its_user_na
     assert_eq!(opened().await, stored.provider.username, "user name and password belong together");
     let rows = store.audit(Log::App(app), 100, None).await.expect("the log").items;
     assert_eq!(rows.len(), 6 + both, "one row for each that was stored: {rows:?}");
+}
+
+#[tokio::test]
+async fn first_sign_ins_at_once_all_begin_and_end_together() {
+    let ground = Ground::new().await;
+    let store = &ground.store();
+    let id = OperatorId::mint(at(0), &[1; 10]);
+    let person = &Vouched { id, name: "Ann".into(), role: Role::Admin, expires_at: at(100).as_seconds() };
+    let begin = |number: u8| async move {
+        let hash = format!("{number:064x}");
+        store.begin_vouched_session(&hash, person, at(0), &[number; 10], &row(number)).await.expect("begun");
+        store.operator(&hash, at(1)).await.expect("asked").expect("a session").begun_with.expect("a mark")
+    };
+    let marks = join_all((1..=8).map(begin)).await;
+    assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
+    // Removals at once: one of them did it.
+    let removed = join_all((0..4).map(|_| store.remove_operator(id, None))).await;
+    let done = removed.into_iter().filter(|removal| *removal.as_ref().expect("asked") == Removal::Done).count();
+    assert_eq!((done, store.operator(&marks[0], at(1)).await.expect("asked")), (1, None));
+    let anew = begin(9).await;
+    assert_ne!(anew, marks[0]);
 }

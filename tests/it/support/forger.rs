@@ -180,7 +180,8 @@ async fn tokens(State(forger): State<Forger>, Form(form): Form<BTreeMap<String, 
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
         let usual = json!({
             "iss": forger.issuer(), "sub": "0001", "aud": CLIENT, "iat": now, "exp": now + 300,
-            "nonce": asked.get("nonce"), "email": "ann@example.com", "cognito:groups": ["staff", "editor"],
+            "nonce": asked.get("nonce"), "email": "ann@example.com", "email_verified": true,
+            "cognito:groups": ["staff", "editor"],
         });
         let header = if unsigned { json!({"alg": "none"}) } else { json!({"alg": "ES256", "kid": "1"}) };
         let claims = patched(usual, &plan.claims);

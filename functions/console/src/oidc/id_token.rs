@@ -49,10 +49,10 @@ impl Claims {
         self.text("sub").unwrap_or_default()
     }
 
-    /// Their mail address, unless the provider says that it is not known to be theirs.
+    /// Their mail address, when the provider says that it is known to be theirs.
     pub(crate) fn email(&self) -> Option<&str> {
-        let doubted = self.0.get("email_verified").is_some_and(|it| *it == Value::Bool(false) || it == "false");
-        self.text("email").filter(|_| !doubted)
+        let verified = self.0.get("email_verified").is_some_and(|it| *it == Value::Bool(true) || it == "true");
+        self.text("email").filter(|_| verified)
     }
 
     /// The texts of a claim that is a list, or one text.
@@ -266,7 +266,7 @@ mod tests {
         let now = now().as_seconds();
         json!({
             "iss": EXPECTED.issuer, "sub": "ann", "aud": "console", "exp": now + 300, "iat": now, "nonce": EXPECTED.nonce,
-            "email": "ann@example.com", "cognito:groups": ["staff", "editor"],
+            "email": "ann@example.com", "email_verified": true, "cognito:groups": ["staff", "editor"],
         })
     }
 
@@ -377,6 +377,8 @@ mod tests {
             (json!("true"), Some("ann@example.com")),
             (json!(false), None),
             (json!("false"), None),
+            (json!(null), None),
+            (json!(1), None),
         ] {
             let mut claims = claims();
             claims["email_verified"] = verified;

@@ -123,6 +123,8 @@ async fn enter(
     let note = Note::new(Log::Deployment, &person.name, SIGN_IN, ip, now);
     let note = note.about(format!("{PAGES}/{}", person.id)).because(Some(format!("by {}", provider.issuer())));
     let Some(role) = person.role else {
+        // Whoever was in a group before has sessions of that time.
+        state.store.remove_operator(person.id, None).await.map_err(Problem::unavailable)?;
         let page = no_role(&person.name);
         let refused = note.refuse(state, "no_group", Problem::unauthorized("no group")).await;
         return if refused.kind() == edge::problem::Kind::Unauthorized { Ok(page) } else { Err(refused) };
