@@ -43,7 +43,8 @@ pub(crate) async fn handle(state: &State, message: &SqsMessage) -> Result<(), Un
         state.forget(due.app, due.integration);
         stored = state.integration(due.app, due.integration, now).await?;
     }
-    let Some(stored) = stored.filter(|stored| may_go(stored)) else { return skip(state, &due, now).await };
+    let is_gone = stored.is_none();
+    let Some(stored) = stored.filter(|stored| may_go(stored)) else { return skip(state, &due, is_gone, now).await };
     let integration = &stored.integration;
     let life = Life { app: due.app, integration: due.integration, generation: stored.generation };
     let until = Due::claim_until(now, integration.timeout());
@@ -142,8 +143,8 @@ async fn fail(
     Ok(Ok(()))
 }
 
-async fn skip(state: &State, due: &Due, now: Timestamp) -> Result<(), Unable> {
-    let recorded = state.store.skip(due, now).await?;
+async fn skip(state: &State, due: &Due, is_gone: bool, now: Timestamp) -> Result<(), Unable> {
+    let recorded = if is_gone { state.store.skip_gone(due, now).await? } else { state.store.skip(due, now).await? };
     tracing::info!(app = %due.app, integration = %due.integration, delivery = %due.delivery, "delivery.skipped");
     match recorded {
         Ok(()) => Ok(()),

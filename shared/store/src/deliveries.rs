@@ -116,7 +116,7 @@ impl Store {
         }
     }
 
-    /// Settles what `due` asks for as skipped, without an attempt: its integration is not active.
+    /// Settles what `due` asks for as skipped, without an attempt: its integration is paused.
     ///
     /// # Errors
     /// As [`claim`](Self::claim).
@@ -128,6 +128,17 @@ impl Store {
             None => Ok(Ok(())),
             Some(row) => Ok(Err(decide(row, due.round, due.attempt)?.0)),
         }
+    }
+
+    /// The same where its integration is gone. Its row is made without the event's data: the call may have been erased in the
+    /// meantime, and for want of the integration nothing marked that row. Nobody misses the data, for nothing is resent.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub async fn skip_gone(&self, due: &Due, now: Timestamp) -> Result<Result<(), Refused>, Error> {
+        let mut due = due.clone();
+        due.envelope.data.clear();
+        self.skip(&due, now).await
     }
 
     /// Records what a claimed attempt came to, and when the next is due.

@@ -7,7 +7,7 @@ use domain::{
     audit::{Entry, Try},
     call::Call,
     context::Context,
-    delivery::{Attempt, Due, Outcome, Refused, Verdict},
+    delivery::{Attempt, Due, Outcome, Refused, Status, Verdict},
     event::Event,
     id::{CallId, DestinationId, EventId, SessionId},
     integration::{Draft, Integration, Surroundings},
@@ -21,6 +21,7 @@ use store::{
     Aws, Endpoints, Store,
     calls::Stored,
     delivery_log::Filter,
+    integrations::Change,
     provision::{self, TableSpec},
 };
 
@@ -164,4 +165,21 @@ async fn what_is_being_tried_waits_for_a_retry_or_is_resent_ends_there() {
     }
     assert!(!ground.store.reopen(&again, at(7)).await.expect("asked"));
     ground.holds_nothing_of(&waiting).await;
+}
+
+#[tokio::test]
+async fn what_still_waits_for_an_integration_that_is_gone_is_kept_without_its_data() {
+    let ground = Ground::new().await;
+    let (session, call) = ground.call(1).await;
+    let waiting = ground.waiting(&session, &call);
+    let gone = ground.integrations[0].id;
+    let stored = ground.store.integration(ground.app.id, gone).await.expect("read").expect("one");
+    let change = ground.store.delete_integration(ground.app.id, &stored, &entry(at(3))).await.expect("asked");
+    assert_eq!(change, Change::Done);
+    assert!(ground.store.erase_call(ground.app.id, &call, &entry(at(4))).await.expect("asked"));
+    let due = waiting.iter().find(|due| due.integration == gone).expect("one");
+    ground.store.skip_gone(due, at(5)).await.expect("asked").expect("skipped");
+    let kept = ground.store.whole_delivery(ground.app.id, due.delivery).await.expect("read").expect("a row");
+    assert_eq!(kept.delivery.status, Status::Skipped);
+    assert!(kept.envelope().expect("an envelope").data.is_empty());
 }
