@@ -5,13 +5,15 @@
 //! Should such a server run all the same, with no way to the table nor to the others, then its calls go on and end by
 //! themselves. Whoever reports an end, it is one event, whose id follows from the call's.
 //!
-//! Beside that, each server looks whether its calls' apps are still there: calls of one that was deleted end.
+//! Beside that, each server looks whether its calls' apps are still there: calls of one that was deleted end. And what it
+//! could not write down of its own calls, it tries again once they are over in any case.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use domain::{call::over_by, time::Timestamp};
 use futures_util::{StreamExt, stream};
 use store::{
     Error,
@@ -31,6 +33,10 @@ const PAGE: u8 = 100;
 const MAX_SERVERS: usize = 2_000;
 /// Calls of one server written down at the same time.
 const AT_ONCE: usize = 16;
+/// Own calls looked at once, the oldest.
+const OLDEST: u8 = 16;
+/// Between two times that a server is asked whether it is there.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// How often what is done.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +80,17 @@ pub(crate) fn start(state: &State, pace: Pace) {
             tracing::warn!(%cause, "fleet.unleased");
         }
     }));
-    // Apart from that: whatever it finds to do, the lease is renewed.
-    tokio::spawn(again(inside(), pace.every, move |state| async move {
-        if let Err(cause) = look(&state, pace).await {
+    // Each apart from the others: whatever there is to write down, the lease is renewed and the others' room is known.
+    tokio::spawn(again(inside(), pace.every, |state| async move {
+        if let Err(cause) = look(&state).await {
             tracing::warn!(%cause, "fleet.unseen");
         }
         end_calls_of_deleted_apps(&state).await;
+    }));
+    tokio::spawn(again(inside(), pace.every, move |state| async move {
+        if let Err(cause) = look_after_all(&state, pace).await {
+            tracing::warn!(%cause, "fleet.unsettled");
+        }
     }));
 }
 
@@ -93,28 +104,50 @@ async fn again<F: Future<Output = ()>>(state: Weak<Inside>, every: Duration, act
     }
 }
 
-async fn look(state: &State, pace: Pace) -> Result<(), Error> {
-    let own = state.owner.to_string();
-    let others: Vec<_> = servers(state).await?.into_iter().filter(|server| server.owner != own).collect();
-    let now = edge::clock::now();
-    let (overdue, there): (Vec<_>, Vec<_>) = others.into_iter().partition(|server| server.is_overdue(now));
-    let roomy = there.iter().filter(|server| server.room > 0);
+/// Learns which others have room.
+async fn look(state: &State) -> Result<(), Error> {
+    let (others, now) = (others(state).await?, edge::clock::now());
+    let roomy = others.iter().filter(|server| server.room > 0 && !server.is_overdue(now));
     state.fleet.learn(roomy.filter_map(|server| server.owner.parse().ok()));
-    for server in overdue {
-        look_after(state, &server, pace).await?;
+    Ok(())
+}
+
+async fn others(state: &State) -> Result<Vec<Server>, Error> {
+    let own = state.owner.to_string();
+    let mut servers: Vec<Server> = Vec::new();
+    loop {
+        let page = state.store.servers(PAGE, servers.last().map(|last| last.owner.as_str())).await?;
+        // After a page without a readable row there is nowhere to go on.
+        let ends = !page.has_more || page.items.is_empty();
+        servers.extend(page.items);
+        if ends || servers.len() >= MAX_SERVERS {
+            servers.retain(|server| server.owner != own);
+            return Ok(servers);
+        }
+    }
+}
+
+/// Writes down the ends of calls that run nowhere any more: own ones, and those of servers that are overdue.
+async fn look_after_all(state: &State, pace: Pace) -> Result<(), Error> {
+    look_after_own(state).await?;
+    let (others, now) = (others(state).await?, edge::clock::now());
+    for server in others.into_iter().filter(|server| server.is_overdue(now)) {
+        // What cannot be done for one may well be for the next.
+        if let Err(cause) = look_after(state, &server, pace).await {
+            tracing::warn!(owner = server.owner, %cause, "fleet.unsettled");
+        }
     }
     Ok(())
 }
 
-async fn servers(state: &State) -> Result<Vec<Server>, Error> {
-    let mut servers: Vec<Server> = Vec::new();
-    loop {
-        let page = state.store.servers(PAGE, servers.last().map(|last| last.owner.as_str())).await?;
-        servers.extend(page.items);
-        if !page.has_more || servers.len() >= MAX_SERVERS {
-            return Ok(servers);
-        }
-    }
+/// Writes down the ends of own calls that must be over and run here no more: the table was away for too long as they ended.
+async fn look_after_own(state: &State) -> Result<(), Error> {
+    let (own, now) = (state.owner.to_string(), edge::clock::now());
+    let oldest = state.store.calls_of_server(&own, OLDEST, None).await?.items;
+    let runs = |running: &Running| state.calls.find(running.call_id, running.session.id).is_some();
+    let left = oldest.into_iter().filter(|running| over_by(running.call_id) < now && !runs(running));
+    bury_all(state, &own, left.collect(), now).await;
+    Ok(())
 }
 
 /// Writes down the ends of a server's calls when it is gone, and then forgets it.
@@ -126,7 +159,7 @@ async fn look_after(state: &State, server: &Server, pace: Pace) -> Result<(), Er
     }
     let owner: Option<Owner> = server.owner.parse().ok();
     if let Some(owner) = &owner
-        && forward::lives(owner).await
+        && !forward::is_gone(owner, ASK_AGAIN).await
     {
         tracing::warn!(process = owner.process(), "fleet.overdue");
         return Ok(());
@@ -135,11 +168,12 @@ async fn look_after(state: &State, server: &Server, pace: Pace) -> Result<(), Er
     loop {
         let page = state.store.calls_of_server(&server.owner, PAGE, after).await?;
         after = page.items.last().map(|last| last.call_id);
-        calls += page.items.len();
-        let burials = page.items.into_iter().map(|running| bury(state, &server.owner, running));
-        let buried: Vec<_> = stream::iter(burials).buffer_unordered(AT_ONCE).collect().await;
-        buried.into_iter().collect::<Result<(), Error>>()?;
-        if !page.has_more {
+        // Calls begun later are of a server that woke up after all, and will say so; or they wait until this lease is over.
+        let known = |running: &Running| running.call_id.minted_at() <= server.leased_until();
+        let left: Vec<_> = page.items.into_iter().filter(known).collect();
+        calls += left.len();
+        bury_all(state, &server.owner, left, server.leased_until()).await;
+        if !page.has_more || after.is_none() {
             break;
         }
     }
@@ -148,20 +182,35 @@ async fn look_after(state: &State, server: &Server, pace: Pace) -> Result<(), Er
         tracing::warn!(process = owner.as_ref().map(Owner::process), calls, "fleet.buried");
     }
     // What could not be written down is tried again once this lease is over.
-    if state.store.calls_of_server(&server.owner, 1, None).await?.items.is_empty() {
+    if state.store.calls_of_server(&server.owner, PAGE, None).await?.items.is_empty() {
         state.store.forget_server(&server.owner, until).await?;
     }
     Ok(())
 }
 
-/// Writes down and reports how a call of a server that is gone ended.
-async fn bury(state: &State, owner: &str, Running { call_id, session }: Running) -> Result<(), Error> {
+/// Writes down and reports how calls ended that run nowhere any more, and that ran until then at the latest. What cannot be
+/// done for one of them is tried again with the next look.
+async fn bury_all(state: &State, owner: &str, calls: Vec<Running>, until: Timestamp) {
+    let burials = calls.into_iter().map(|running| async move {
+        let call = running.call_id;
+        if let Err(cause) = bury(state, owner, running, until).await {
+            tracing::warn!(%call, %cause, "fleet.unburied");
+        }
+    });
+    stream::iter(burials).buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
+async fn bury(
+    state: &State,
+    owner: &str,
+    Running { call_id, session }: Running,
+    until: Timestamp,
+) -> Result<(), Error> {
     match state.store.call(session.app, call_id).await? {
         Some(stored) => {
-            let started = Instant::now().checked_sub(edge::clock::now().since(stored.call.started_at));
             let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
-            let started = started.unwrap_or_else(Instant::now);
-            Recorder { store, events, metrics, session, stored, started }.settle().await;
+            let at = until.min(edge::clock::now()).min(over_by(call_id));
+            Recorder { store, events, metrics, session, stored }.settle(at).await;
         }
         // It was erased: nothing is left to tell.
         None => {
@@ -181,7 +230,7 @@ async fn end_calls_of_deleted_apps(state: &State) {
                 state.calls.end_of_app(app);
             }
             // Whether it is there nobody knows; its calls go on.
-            Err(_) => return,
+            Err(cause) => tracing::warn!(%app, %cause, "app.unseen"),
         }
     }
 }

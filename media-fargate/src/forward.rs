@@ -10,7 +10,7 @@
 //! over. It ends by itself half a minute after its browser lets go.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     str::FromStr,
     time::Duration,
@@ -25,7 +25,10 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Says which process answers.
@@ -37,8 +40,16 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes of an answer at most; one with SDP has a few thousand.
 const MAX_ANSWER: usize = 64 * 1_024;
 
+/// How often a process that does not answer is asked before it counts as gone: one that is busy for a moment is not.
+const ASKED: u32 = 3;
+
 /// Why there is no answer; for the log.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A [`Failure`] that did nothing: nobody took the connection, so no request went out.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection: {0}")]
+pub struct Unconnected(io::Error);
 
 /// A process that runs calls. Written `http://10.0.1.5:9090#7d0c…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +113,7 @@ pub fn is_private(ip: IpAddr) -> bool {
 /// What another server said.
 #[derive(Debug)]
 pub enum Answer {
-    /// The owner did it, or says why not.
+    /// The owner did it, or says why not. A call is begun by whichever media server stands in its place.
     Owner(Response),
     /// Another process stands in the owner's place.
     Gone,
@@ -120,9 +131,10 @@ pub async fn forward(owner: &Owner, method: Method, path: &str, token: &str, off
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .header(header::CONTENT_TYPE, crate::signal::SDP)
         .body(Full::new(Bytes::from(offer.to_owned())))?;
+    let begins = request.method() == Method::POST;
     let answer = exchange(owner.at, request).await?;
-    let process = answer.headers().get(PROCESS).ok_or("no media server answered")?;
-    if process != owner.process.as_str() {
+    // For a new call one server is as good as another.
+    if !is_of(&answer, owner)? && !begins {
         return Ok(Answer::Gone);
     }
     let (parts, body) = answer.into_parts();
@@ -136,21 +148,40 @@ pub async fn forward(owner: &Owner, method: Method, path: &str, token: &str, off
     Ok(Answer::Owner(response))
 }
 
-/// Whether this very process answers.
-pub async fn lives(owner: &Owner) -> bool {
-    let Ok(request) = Request::get("/").body(Full::default()) else { return false };
-    let answer = exchange(owner.at, request).await;
-    answer.is_ok_and(|answer| answer.headers().get(PROCESS).is_some_and(|process| process == owner.process.as_str()))
+/// Whether a process is there no more: another one answers in its place, or no media server does, though it was asked
+/// three times, with so much time between.
+pub async fn is_gone(owner: &Owner, between: Duration) -> bool {
+    for asked in 1..=ASKED {
+        if let Ok(lives) = lives(owner).await {
+            return !lives;
+        }
+        if asked < ASKED {
+            sleep(between).await;
+        }
+    }
+    true
+}
+
+/// Whether this very process answers, and not another media server.
+async fn lives(owner: &Owner) -> Result<bool, Failure> {
+    let answer = exchange(owner.at, Request::get("/").body(Full::default())?).await?;
+    is_of(&answer, owner)
+}
+
+/// Whether an answer is of this very process, and not of another media server.
+fn is_of(answer: &http::Response<Bytes>, owner: &Owner) -> Result<bool, Failure> {
+    let process = answer.headers().get(PROCESS).ok_or("no media server answered")?;
+    Ok(process == owner.process.as_str())
 }
 
 /// One request on a connection of its own, and its whole answer. Nothing is resolved, followed or tried again.
 ///
 /// # Errors
-/// When there is no answer in time, or it is too large.
+/// When there is no answer in time, or it is too large; [`Unconnected`] when nobody was asked.
 pub async fn exchange(at: SocketAddr, mut request: Request<Full<Bytes>>) -> Result<http::Response<Bytes>, Failure> {
     request.headers_mut().insert(header::HOST, HeaderValue::from_str(&at.to_string())?);
     let exchange = async {
-        let stream = timeout(CONNECT_LIMIT, TcpStream::connect(at)).await??;
+        let stream = connect(at).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let (parts, body) = sender.send_request(request).await?.into_parts();
@@ -160,9 +191,73 @@ pub async fn exchange(at: SocketAddr, mut request: Request<Full<Bytes>>) -> Resu
     timeout(LIMIT, exchange).await?
 }
 
+async fn connect(at: SocketAddr) -> Result<TcpStream, Unconnected> {
+    let connected = timeout(CONNECT_LIMIT, TcpStream::connect(at)).await;
+    connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(Unconnected)
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    /// What takes one connection after the other and answers each as said: as a process of this name; as nobody's server
+    /// (an empty name); or not at all.
+    async fn answering(answers: Vec<Option<&'static str>>) -> Owner {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let Some(process) = answer else { continue };
+                assert!(stream.read(&mut [0; 1_024]).await.expect("a request") > 0);
+                let header = if process.is_empty() { String::new() } else { format!("{PROCESS}: {process}\r\n") };
+                let text = format!("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n{header}\r\n");
+                stream.write_all(text.as_bytes()).await.expect("it listens");
+            }
+        });
+        Owner::new(at, "7d0c".to_owned()).expect("this machine's")
+    }
+
+    #[tokio::test]
+    async fn a_process_is_gone_when_another_answers_or_none_three_times() {
+        for (answers, gone) in [
+            (vec![Some("7d0c")], false),
+            (vec![None, Some(""), Some("7d0c")], false),
+            (vec![None, None, None, Some("7d0c")], true),
+            (vec![Some("0123")], true),
+            (vec![None, Some("0123")], true),
+            (vec![], true),
+        ] {
+            let owner = answering(answers.clone()).await;
+            assert_eq!(is_gone(&owner, Duration::from_millis(1)).await, gone, "{answers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_took_no_connection_cannot_have_begun_a_call() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        let closed = Owner::new(closed, "7d0c".to_owned()).expect("this machine's");
+        for (owner, unconnected) in [(closed, true), (answering(vec![None]).await, false)] {
+            let failure = forward(&owner, Method::POST, "/calls", "", "").await.expect_err("no answer");
+            assert_eq!(failure.is::<Unconnected>(), unconnected, "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_is_begun_by_whichever_media_server_answers() {
+        for (method, gone) in [(Method::POST, false), (Method::GET, true), (Method::DELETE, true)] {
+            let owner = answering(vec![Some("0123")]).await;
+            let answer = forward(&owner, method.clone(), "/calls", "", "").await.expect("an answer");
+            assert_eq!(matches!(answer, Answer::Gone), gone, "{method}");
+        }
+        let nobody = answering(vec![Some("")]).await;
+        assert!(forward(&nobody, Method::POST, "/calls", "", "").await.is_err(), "no media server");
+    }
 
     #[test]
     fn owners_stand_in_private_networks_alone() {

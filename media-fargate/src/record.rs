@@ -1,7 +1,7 @@
 //! Writes down what becomes of a call: its row, and the event that it is over. Beside the call, so that a slow table never
 //! makes audio wait; stubborn, so that an outage of a few minutes loses nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::{app::Codec, call::Call, event::Event, session::Session, time::Timestamp};
 use serde_json::Value;
@@ -47,8 +47,6 @@ pub struct Recorder {
     pub session: Session,
     /// The call's row as it is now.
     pub stored: Stored,
-    /// When the visitor started the call.
-    pub started: Instant,
 }
 
 impl Recorder {
@@ -66,18 +64,20 @@ impl Recorder {
         }
         if !reported {
             tracing::error!(call = %self.stored.call.id, "call.broken");
-            self.settle().await;
+            self.settle(edge::clock::now()).await;
         }
     }
 
     /// Takes care of a call from which no more notes come: how it ended is reported as it was written down, and else that
-    /// it broke.
-    pub async fn settle(mut self) {
+    /// it broke, at this moment.
+    pub async fn settle(mut self, at: Timestamp) {
         let end = match ended(&self.stored.call) {
             Some(end) => end,
             None => {
-                let end = End::Error { duration: self.started.elapsed().as_secs(), code: ErrorCode::Internal };
-                self.take(Row::Ended { end, answered: None, status: None }, None, None).await;
+                let at = at.max(self.stored.call.started_at);
+                let duration = at.since(self.stored.call.started_at).as_secs();
+                let end = End::Error { duration, code: ErrorCode::Internal };
+                self.close(end, at);
                 end
             }
         };
@@ -96,14 +96,19 @@ impl Recorder {
             }
             Row::Ended { end, answered, status } => {
                 call.answered_at = answered.map(|after| call.started_at.plus(after)).or(call.answered_at);
-                call.ended_at = Some(edge::clock::now());
-                call.duration = Some(end.duration());
                 call.sip_status = status;
-                match end {
-                    End::Hangup { reason, .. } => call.reason = Some(reason.as_str().to_owned()),
-                    End::Error { code, .. } => call.error_code = Some(code.as_str().to_owned()),
-                }
+                self.close(end, edge::clock::now());
             }
+        }
+    }
+
+    fn close(&mut self, end: End, at: Timestamp) {
+        let call = &mut self.stored.call;
+        call.ended_at = Some(at);
+        call.duration = Some(end.duration());
+        match end {
+            End::Hangup { reason, .. } => call.reason = Some(reason.as_str().to_owned()),
+            End::Error { code, .. } => call.error_code = Some(code.as_str().to_owned()),
         }
     }
 

@@ -60,7 +60,7 @@ use crate::{
     bridge::{self, Bridge},
     browser::{AcceptError, MAX_OFFER_BYTES, Offer, OfferError},
     calls::{Command, Refusal},
-    forward::{self, Answer, Owner},
+    forward::{self, Answer, Owner, Unconnected},
     record::{Recorder, stubbornly},
     sip::{Credential, Invite, Trunk, headers},
 };
@@ -134,8 +134,8 @@ fn full(state: &State, refusal: Refusal) -> Problem {
     Problem::new(Kind::Unavailable, format!("No call can begin here: {refusal}. Please try again shortly."))
 }
 
-/// Begins a call on another server. One that is full by now is no reason not to ask the next; one that says nothing is, for
-/// it may have begun the call.
+/// Begins a call on another server. One that is full by now, or not there, is no reason not to ask the next; one that says
+/// nothing is, for it may have begun the call.
 async fn begin_elsewhere(
     state: &State,
     others: &[Owner],
@@ -152,7 +152,9 @@ async fn begin_elsewhere(
             Ok(Answer::Owner(_) | Answer::Gone) => {}
             Err(cause) => {
                 tracing::warn!(process = other.process(), %cause, "call.not_passed_on");
-                break;
+                if !cause.is::<Unconnected>() {
+                    break;
+                }
             }
         }
     }
@@ -206,7 +208,7 @@ async fn begin(
             took_ms = started.elapsed().as_millis(), "call.begun"
         );
         let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
-        bridge::start(bridge, Recorder { store, events, metrics, session, stored, started }, place);
+        bridge::start(bridge, Recorder { store, events, metrics, session, stored }, place);
         state.metrics.started(started.elapsed());
         let headers = [(header::CONTENT_TYPE, SDP.to_owned()), (header::LOCATION, format!("/v1/calls/{id}"))];
         Ok((StatusCode::CREATED, headers, answer).into_response())
@@ -526,9 +528,8 @@ fn is_over(stored: &Stored, now: Timestamp) -> bool {
 async fn bury(state: &State, session: Session, id: CallId, now: Timestamp) -> Result<(), Problem> {
     let left = stored(state, &session, id).await?.filter(|stored| !is_over(stored, now));
     if let Some(stored) = left {
-        let started = Instant::now().checked_sub(now.since(stored.call.started_at)).unwrap_or_else(Instant::now);
         let (store, events, metrics) = (state.store.clone(), state.events.clone(), state.metrics.clone());
-        tokio::spawn(Recorder { store, events, metrics, session, stored, started }.settle());
+        tokio::spawn(Recorder { store, events, metrics, session, stored }.settle(now));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use domain::time::Timestamp;
+use domain::id::CallId;
 use http::Method;
 use local::Options;
 use reqwest::{Client, Response};
@@ -249,7 +249,8 @@ async fn integrations_hear_of_a_call_whose_server_died() {
     house.integrate(&app, &receiver, &EVENTS, json!({})).await;
     let session = house.session(&app, json!({"context": {"page": "pricing"}})).await;
     let id = called(&house, &app, &session, false).await;
-    table(&house).lease_server(&Server::new("server", 0, Timestamp::from_millis(0))).await.expect("stored");
+    let begun = id.parse::<CallId>().expect("a call's id").minted_at();
+    table(&house).lease_server(&Server::new("server", 0, begun)).await.expect("stored");
     eventually(Duration::from_secs(60), || !receiver.received().is_empty()).await;
     let event = receiver.received()[0].body.clone();
     assert_eq!(event["id"], format!("evt_{}", id.strip_prefix("call_").expect("a call's id")));

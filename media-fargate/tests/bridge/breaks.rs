@@ -129,7 +129,6 @@ impl Field {
             metrics: Metrics::default(),
             session,
             stored,
-            started,
         };
         bridge::start(Bridge::new(started, accepted, commands, Arc::new(Deaf), invite), recorder, place);
         Running { id, pull, said }

@@ -8,6 +8,7 @@ use domain::{
     context::Context,
     event::{Envelope, EventName},
     id::{CallId, DestinationId},
+    time::Timestamp,
 };
 use edge::{chance, clock, env};
 use media::fleet::Pace;
@@ -20,10 +21,20 @@ use crate::{
     visitor::{Visitor, took},
 };
 
-/// Until another server has written down what became of a dead one's calls: its lease, the next look, and a margin.
+/// Until another server has written down what became of a dead one's calls: its lease, the next look, the questions whether
+/// it is there, and a margin.
 fn bound() -> Duration {
     let Pace { every, lease } = Pace::default();
-    lease + every + Duration::from_secs(10)
+    lease + every + Duration::from_secs(16)
+}
+
+/// A call that began at this moment, on a server that knows nothing of it.
+async fn begun(ground: &Ground, owner: &str, at: Timestamp) -> CallId {
+    let (id, session) = (CallId::mint(at, &chance::bytes()), ground.session());
+    let call = Call::start(id, &session, DestinationId::mint(at, &[9; 10]), at);
+    let stored = Stored { call, owner: owner.into() };
+    ground.store.begin_call(&session, &stored, 20, at).await.expect("asked").expect("begun");
+    id
 }
 
 /// What a new visitor's offer is answered with.
@@ -98,8 +109,7 @@ async fn an_end_that_was_written_down_and_not_told_is_told_as_it_was() {
     let ended = (Some(now), Some(7), Some("remote_hangup".to_owned()));
     (stored.call.ended_at, stored.call.duration, stored.call.reason) = ended;
     ground.store.keep_call(ground.app, &stored).await.expect("kept");
-    let long_ago = domain::time::Timestamp::from_millis(0);
-    ground.store.lease_server(&store::fleet::Server::new(owner, 0, long_ago)).await.expect("stored");
+    ground.store.lease_server(&store::fleet::Server::new(owner, 0, now)).await.expect("stored");
     let _server = ground.server(&[]).await;
     let Envelope { name, data, .. } = timeout(PATIENCE, async {
         loop {
@@ -112,6 +122,46 @@ async fn an_end_that_was_written_down_and_not_told_is_told_as_it_was() {
     .expect("an event");
     assert_eq!((name, &data["duration"], &data["reason"]), (EventName::CallEnded, &7.into(), &"remote_hangup".into()));
     assert_eq!(ground.row(id).await.call, stored.call, "nothing of it changes");
+}
+
+/// What is known of a dead server is that it was there until its lease ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_a_dead_server_end_with_its_lease_and_later_ones_wait() {
+    let (ground, now) = (Ground::new().await, clock::now());
+    let ago = |seconds: i64| Timestamp::from_millis(now.as_millis() - seconds * 1_000);
+    let owner = "http://127.0.0.1:9#0123456789abcdef";
+    let (known, later) = (begun(&ground, owner, ago(180)).await, begun(&ground, owner, ago(60)).await);
+    ground.store.lease_server(&store::fleet::Server::new(owner, 0, ago(120))).await.expect("stored");
+    let server = ground.server(&[]).await;
+    server.says("fleet.buried").await;
+    let row = ground.row(known).await.call;
+    assert_eq!((row.ended_at, row.duration, row.error_code.as_deref()), (Some(ago(120)), Some(60), Some("internal")));
+    assert_eq!(ground.row(later).await.call.ended_at, None);
+    let left = ground.store.calls_of_server(owner, 10, None).await.expect("read").items;
+    assert_eq!(left.iter().map(|running| running.call_id).collect::<Vec<_>>(), [later]);
+}
+
+/// The table was away for so long that the end of a call was given up, and its server lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_living_server_tries_again_to_write_down_ends_of_its_own() {
+    let ground = Ground::new().await;
+    let (server, now) = (ground.server(&[]).await, clock::now());
+    let answer = server.ask_privately(Method::GET, "/nothing", "none").await;
+    let owner = format!("{}#{}", server.private_url, answer.headers()["x-c2c-process"].to_str().expect("text"));
+    let ago = |minutes: i64| Timestamp::from_millis(now.as_millis() - minutes * 60_000);
+    let (over, young) = (begun(&ground, &owner, ago(70)).await, begun(&ground, &owner, ago(1)).await);
+    let row = timeout(bound(), async {
+        loop {
+            let row = ground.row(over).await.call;
+            if row.ended_at.is_some() {
+                break row;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let row = row.await.expect("written down with the next look");
+    assert_eq!((row.ended_at, row.error_code.as_deref()), (Some(ago(5)), Some("internal")));
+    assert_eq!(ground.row(young).await.call.ended_at, None, "it may be about to run");
 }
 
 #[tokio::test(flavor = "multi_thread")]

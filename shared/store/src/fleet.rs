@@ -36,6 +36,11 @@ impl Server {
         Self { owner: owner.into(), room, leased_until: until.as_millis() }
     }
 
+    /// Until then it is believed to be there; of one that is looked after, until then somebody does so.
+    pub fn leased_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.leased_until)
+    }
+
     /// Whether it has not said for a while that it is there.
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         self.leased_until < now.as_millis()
@@ -97,20 +102,20 @@ impl Store {
         Ok(())
     }
 
-    /// One page of the servers.
+    /// One page of the servers. One whose row cannot be read is left out, and hides no other.
     ///
     /// # Errors
     /// When the table cannot be reached.
     pub async fn servers(&self, limit: u8, after: Option<&str>) -> Result<Page<Server>, Error> {
-        self.page("a media server", Range::servers(), Order::Oldest, after, limit).await
+        self.readable_page("a media server", Range::servers(), Order::Oldest, after, limit).await
     }
 
-    /// One page of the calls in a server's list, oldest first.
+    /// One page of the calls in a server's list, oldest first. One whose row cannot be read is left out.
     ///
     /// # Errors
     /// When the table cannot be reached.
     pub async fn calls_of_server(&self, owner: &str, limit: u8, after: Option<CallId>) -> Result<Page<Running>, Error> {
-        self.page("a running call", Range::calls_of_server(owner), Order::Oldest, after, limit).await
+        self.readable_page("a running call", Range::calls_of_server(owner), Order::Oldest, after, limit).await
     }
 
     /// Takes a call out of its server's list: its end is written down and reported.

@@ -78,12 +78,37 @@ impl Store {
         after: Option<impl ToString>,
         limit: u8,
     ) -> Result<Page<T>, Error> {
+        let Page { items, has_more } = self.page_of_rows(range, order, after, limit).await?;
+        let items = items.into_iter().map(|row| from_row(what, row)).collect::<Result<_, _>>()?;
+        Ok(Page { items, has_more })
+    }
+
+    /// The same without the rows that cannot be read, which the log tells of. It may be empty though rows follow.
+    pub(crate) async fn readable_page<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        range: Range,
+        order: Order,
+        after: Option<impl ToString>,
+        limit: u8,
+    ) -> Result<Page<T>, Error> {
+        let Page { items, has_more } = self.page_of_rows(range, order, after, limit).await?;
+        let read = |row| from_row(what, row).inspect_err(|cause| tracing::error!(%cause, "row.unreadable")).ok();
+        Ok(Page { items: items.into_iter().filter_map(read).collect(), has_more })
+    }
+
+    async fn page_of_rows(
+        &self,
+        range: Range,
+        order: Order,
+        after: Option<impl ToString>,
+        limit: u8,
+    ) -> Result<Page<Row>, Error> {
         let after = after.map(|after| after.to_string());
         // One row more tells whether others follow.
-        let mut rows = self.query(range, order, after.as_deref(), i32::from(limit) + 1).await?;
-        let has_more = rows.len() > usize::from(limit);
-        rows.truncate(limit.into());
-        let items = rows.into_iter().map(|row| from_row(what, row)).collect::<Result<_, _>>()?;
+        let mut items = self.query(range, order, after.as_deref(), i32::from(limit) + 1).await?;
+        let has_more = items.len() > usize::from(limit);
+        items.truncate(limit.into());
         Ok(Page { items, has_more })
     }
 

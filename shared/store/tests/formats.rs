@@ -33,6 +33,7 @@ use store::{
     Aws, Endpoints, Limiter, Store,
     audit::Log,
     delivery_log::Filter,
+    fleet::Server,
     operators::Listed,
     provision::{self, TableSpec},
 };
@@ -226,6 +227,22 @@ fn type_of(value: &AttributeValue) -> &'static str {
         AttributeValue::M(_) => "M",
         _ => "another",
     }
+}
+
+#[tokio::test]
+async fn a_server_whose_row_nobody_can_read_hides_no_other() {
+    let table = Table::of(&[]).await;
+    for owner in ["a", "c"] {
+        table.store.lease_server(&Server::new(owner, 1, now())).await.expect("stored");
+    }
+    let mut broken = table.rows().await.remove(0);
+    broken.insert("sk".into(), AttributeValue::S("b".into()));
+    broken.insert("room".into(), AttributeValue::S("much".into()));
+    table.client.put_item().table_name("table").set_item(Some(broken)).send().await.expect("stored");
+    let page = table.store.servers(10, None).await.expect("read");
+    assert_eq!(page.items, ["a", "c"].map(|owner| Server::new(owner, 1, now())));
+    let first = table.store.servers(2, None).await.expect("read");
+    assert_eq!((first.items.len(), first.has_more), (1, true));
 }
 
 #[tokio::test]
