@@ -4,7 +4,8 @@
 //! address: then from the one that speaks SIP for it, for a description with a private address is of no use to anybody
 //! outside. So the first source at either of the two that sends what was negotiated is taken, and then nobody else. At any
 //! other address nobody is heard, and nothing is sent there: whoever sprays packets at our ports neither hears nor speaks.
-//! Only a new description opens the choice again.
+//! A packet that was protected with the call's key proves its source by itself, wherever that is. Only a new description
+//! opens the choice again, and the end of a hold: in its silence a NAT may have forgotten the port.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,6 +22,8 @@ pub struct Lock {
     /// Who speaks SIP for it.
     peer: Option<IpAddr>,
     locked: Option<SocketAddr>,
+    /// To whom it was locked before the choice was opened again.
+    last: Option<SocketAddr>,
     candidate: Option<Candidate>,
 }
 
@@ -35,7 +38,7 @@ struct Candidate {
 impl Lock {
     /// For a leg whose description names an address (`None`: it names none to send to), and whose SIP this host speaks.
     pub fn new(named: Option<SocketAddr>, peer: Option<IpAddr>) -> Self {
-        Self { named, peer, locked: None, candidate: None }
+        Self { named, peer, ..Self::default() }
     }
 
     /// A new description. Only one that names another address opens the choice again: a refresh repeats the old one.
@@ -45,9 +48,16 @@ impl Lock {
         }
     }
 
-    /// Whether to hear a packet. The named address is believed at once, and takes over from a source that was only
-    /// guessed; from then on it is the only one.
-    pub fn admits(&mut self, source: SocketAddr, packet: &Packet, format: &Format) -> bool {
+    /// Opens the choice again, for media flows again after a while of silence. Until somebody is heard, it is sent to who
+    /// was heard last.
+    pub fn reopen(&mut self) {
+        self.last = self.locked.take().or(self.last);
+        self.candidate = None;
+    }
+
+    /// Whether to hear a packet; an `authentic` one was protected with the call's key. The named address is believed at
+    /// once, and takes over from a source that was only guessed; from then on it is the only one.
+    pub fn admits(&mut self, source: SocketAddr, packet: &Packet, format: &Format, authentic: bool) -> bool {
         if self.locked == Some(source) {
             return true;
         }
@@ -56,7 +66,8 @@ impl Lock {
         if !known || settled {
             return false;
         }
-        let admitted = self.named == Some(source) || (self.expects(source.ip()) && self.proven(source, packet));
+        let may = authentic || self.expects(source.ip());
+        let admitted = self.named == Some(source) || (may && self.proven(source, packet));
         if admitted {
             self.locked = Some(source);
             self.candidate = None;
@@ -65,7 +76,7 @@ impl Lock {
     }
 
     /// Whether packets may come from this host, whatever the port.
-    fn expects(&self, host: IpAddr) -> bool {
+    pub fn expects(&self, host: IpAddr) -> bool {
         let expected = [self.named.map(|named| named.ip()), self.peer];
         expected.into_iter().flatten().any(|expected| expected.to_canonical() == host.to_canonical())
     }
@@ -82,9 +93,9 @@ impl Lock {
         proofs >= PROOF
     }
 
-    /// Where to send: to who is heard; before that, to the named address.
+    /// Where to send: to who is heard, or was heard last; before that, to the named address.
     pub fn target(&self) -> Option<SocketAddr> {
-        self.locked.or(self.named)
+        self.locked.or(self.last).or(self.named)
     }
 
     /// Whom it is locked to, if to anybody.
@@ -180,11 +191,39 @@ mod tests {
         for (number, (named, packets, target)) in cases.into_iter().enumerate() {
             let mut lock = Lock::new(Some(address(named)), Some(address(NAT).ip()));
             for ((source, payload_type, ssrc, sequence), heard) in packets {
-                let admitted = lock.admits(address(source), &packet(*payload_type, *ssrc, *sequence), &FORMAT);
+                let packet = packet(*payload_type, *ssrc, *sequence);
+                let admitted = lock.admits(address(source), &packet, &FORMAT, false);
                 assert_eq!(admitted, *heard, "case {number}: {source} {payload_type} {ssrc} {sequence}");
             }
             assert_eq!(lock.target(), Some(address(target)), "case {number}");
         }
+    }
+
+    fn hears(lock: &mut Lock, source: &str, sequence: u16) -> bool {
+        lock.admits(address(source), &packet(0, 1, sequence), &FORMAT, false)
+    }
+
+    #[test]
+    fn after_a_silence_another_port_may_take_over() {
+        let mut lock = Lock::new(Some(address(NAMED)), Some(address(NAT).ip()));
+        assert!(!hears(&mut lock, NAT, 1) && hears(&mut lock, NAT, 2));
+        assert!(!hears(&mut lock, OTHER, 3) && !hears(&mut lock, OTHER, 4), "one at a time");
+        lock.reopen();
+        assert_eq!((lock.locked(), lock.target()), (None, Some(address(NAT))));
+        lock.reopen();
+        assert_eq!(lock.target(), Some(address(NAT)), "again without a packet between");
+        assert!(!hears(&mut lock, THIEF, 5) && !hears(&mut lock, THIEF, 6), "an address of nobody's");
+        assert!(!hears(&mut lock, OTHER, 7) && hears(&mut lock, OTHER, 8));
+        assert_eq!(lock.target(), Some(address(OTHER)));
+        assert!(!hears(&mut lock, NAT, 9) && !hears(&mut lock, NAT, 10), "the choice is made");
+    }
+
+    #[test]
+    fn who_has_the_key_is_heard_from_anywhere() {
+        let mut lock = Lock::new(Some(address(NAMED)), None);
+        let mut admits = |sequence| lock.admits(address(THIEF), &packet(0, 1, sequence), &FORMAT, true);
+        assert_eq!([admits(1), admits(2), admits(3)], [false, true, true]);
+        assert_eq!(lock.target(), Some(address(THIEF)));
     }
 
     #[test]
@@ -192,7 +231,6 @@ mod tests {
         let peer = Some(address(NAT).ip());
         let mut lock = Lock::new(None, peer);
         assert_eq!(lock.target(), None);
-        let hears = |lock: &mut Lock, source, sequence| lock.admits(address(source), &packet(0, 1, sequence), &FORMAT);
         assert!(!hears(&mut lock, THIEF, 1) && !hears(&mut lock, THIEF, 2), "an address of nobody's");
         assert!(!hears(&mut lock, NAT, 1) && hears(&mut lock, NAT, 2));
         lock.renamed(None, peer);

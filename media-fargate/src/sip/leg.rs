@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use domain::reach::Reach;
+use domain::{limit::shorten, reach::Reach};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
@@ -156,6 +156,7 @@ impl SipLeg for Agent {
             lock: Lock::default(),
             rtcp: None,
             protection: None,
+            told: false,
             buffer: BytesMut::new(),
         })
     }
@@ -189,6 +190,8 @@ pub struct Leg {
     /// Where RTCP is sent: what the description names, or where it comes from.
     rtcp: Option<SocketAddr>,
     protection: Option<Protection>,
+    /// Somebody else sends audio, which is told once.
+    told: bool,
     buffer: BytesMut,
 }
 
@@ -229,6 +232,10 @@ impl Leg {
     fn apply(&mut self, media: Media) {
         let admits = |address: &SocketAddr| target::admits(&self.reach, *address);
         self.lock.renamed(media.remote.filter(admits), *self.peer.borrow());
+        let both_ways = |media: &Media| media.direction == Direction::SendRecv;
+        if self.media.as_ref().is_some_and(|before| !both_ways(before)) && both_ways(&media) {
+            self.lock.reopen();
+        }
         self.rtcp = media.remote_rtcp.filter(admits);
         self.protection = match (&media.crypto, self.protection.take()) {
             (Some((ours, theirs)), Some(before)) => Some(before.renewed(ours, theirs)),
@@ -249,14 +256,27 @@ impl Leg {
         let format = self.media.as_ref()?.receive;
         // What others send is not even deciphered.
         if self.lock.locked().is_some_and(|locked| locked != source) && self.media.as_ref()?.remote != Some(source) {
+            self.tell_foreign(source.ip());
             return None;
         }
+        // Nobody's key makes us send to where no trunk may be.
+        let authentic = self.protection.is_some() && target::admits(&self.reach, source);
         let data = match &mut self.protection {
             Some(protection) => protection.open_rtp(&data)?,
             None => data,
         };
         let packet = Packet::parse(data).ok()?;
-        self.lock.admits(source, &packet, &format).then_some(packet)
+        let admitted = self.lock.admits(source, &packet, &format, authentic);
+        if !admitted && !authentic && !self.lock.expects(source.ip()) {
+            self.tell_foreign(source.ip());
+        }
+        admitted.then_some(packet)
+    }
+
+    fn tell_foreign(&mut self, from: IpAddr) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(from = shorten(from), "rtp.foreign_source");
+        }
     }
 
     /// One packet of RTCP, from the host that RTP comes from.
