@@ -1,5 +1,5 @@
 //! Metrics, in CloudWatch's embedded format: a log line that tells of something counted says by a member `_aws` which of
-//! its other members are metrics. One table, [`LINES`], says which lines count what.
+//! its other members are metrics. One table, `LINES`, says which lines count what.
 //!
 //! Their only dimensions are the deployment and, for lines that any function may write, the function: what names an app, a
 //! session or a call is never one, for each value of a dimension is a metric of its own.

@@ -1,8 +1,8 @@
 //! Traces, for whoever asks for them by OpenTelemetry's own variables; without `OTEL_EXPORTER_OTLP_ENDPOINT` nothing here
 //! is made or done.
 //!
-//! A span is another reading of a log line that tells what was done in a session ([`SPANS`]): its name, how long it took,
-//! and of the line's facts those that [`ATTRIBUTES`] lists, under the names that OpenTelemetry has for them. Nothing else
+//! A span is another reading of a log line that tells what was done in a session (`SPANS`): its name, how long it took,
+//! and of the line's facts those that `ATTRIBUTES` lists, under the names that OpenTelemetry has for them. Nothing else
 //! leaves. Which trace it belongs to, the session's id says ([`Trace`]); which sessions are traced is decided by that id
 //! alone, so that every function decides alike.
 //!
