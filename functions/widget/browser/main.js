@@ -8,7 +8,7 @@
 import { postSurvey, putForm, Refusal } from "./api.js";
 import { readAddress } from "./context.js";
 import { dress, readDesign } from "./design.js";
-import { envelope, sendEvent } from "./events.js";
+import { envelope, Reports } from "./events.js";
 import { loadLanguage, pickLanguage, speak } from "./language.js";
 import { Outlets } from "./outlets.js";
 import { Session } from "./session.js";
@@ -27,6 +27,7 @@ const session = new Session({
   context: embed.context,
   preview: embed.preview,
 });
+const reports = new Reports(session);
 /** @type {import("./state.js").State} */
 let state = { name: "loading" };
 /** @type {import("./api.js").SessionAnswer | undefined} */
@@ -94,7 +95,7 @@ function take(input) {
   if (!report) return undefined;
   const event = envelope(report, embed.context);
   outlets.tell(event);
-  return report.known ? undefined : sendEvent(session, event, report.id !== undefined);
+  return report.known ? undefined : reports.send(event, report.id !== undefined);
 }
 
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -348,10 +349,11 @@ const say = (text) => {
 
 // A page put aside for the back/forward cache keeps no call, no microphone and no token; when it comes back, it asks
 // for a session again.
-// The page leaves only once what it says last is on its way: both requests outlive it.
+// The page leaves only once what it says last is on its way: these requests outlive it.
 addEventListener("pagehide", () => {
   take({ type: "cancel" });
   live?.abandon();
+  reports.sendKept();
   session.forget();
 });
 addEventListener("pageshow", (event) => {
