@@ -32,7 +32,7 @@ def rows(actions, *keys):
 # Function -> what its role allows: actions, and the rows or purposes they are allowed for.
 EXPECTED = {
     "Widget": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*"),
-    "Session": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*")
+    "Session": LOG | TABLE | rows([READ, "dynamodb:BatchGetItem"], "APP#*") | rows([CHANGE], "LIMIT#*")
     | rows([QUERY, ADD], "TOKENKEY", "TOKENSEED") | rows([WRAP, UNWRAP], "purpose session-token"),
     "Ingest": LOG | TABLE | QUEUE | rows([READ, QUERY], "APP#*") | rows([QUERY], "TOKENKEY") | rows([CHANGE], "LIMIT#*")
     | rows([READ, CHECK], "CALLS#*") | rows([QUERY, ADD], "FORM#*") | rows([READ, ADD], "SURVEYS#*"),

@@ -1,5 +1,7 @@
 //! Sessions: who gets one, and what a token is worth (contract section 3).
 
+use std::collections::BTreeMap;
+
 use domain::{session::Session, time::Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -31,6 +33,29 @@ async fn an_embed_gets_a_session_and_renews_it() {
     let renewed = house.public("/v1/sessions/renew", Some(&given.text("sessionToken")), &json!({})).await.expect(200);
     assert_eq!(renewed.text("sessionId"), given.text("sessionId"));
     house.public("/v1/events", Some(&renewed.text("sessionToken")), &loaded()).await.expect(202);
+}
+
+#[tokio::test]
+async fn a_session_reads_the_table_once() {
+    let house = Running::start().await;
+    let app = house.app().await;
+    let Some(stand_ins) = house.stand_ins() else { return };
+    let reads = || -> BTreeMap<String, u64> {
+        let of_sessions = stand_ins.uses().into_iter().filter(|(one, _)| one.by == "Session" && one.on == "APP");
+        of_sessions.map(|(one, count)| (one.action, count)).collect()
+    };
+    let profile = json!({"name": "Sales", "destination": "sip:sales@pbx.example.com", "routingKeys": ["sales"]});
+    house.manage(Method::POST, &format!("/apps/{}/profiles", app.id), Some(profile)).await.expect(201);
+    // App, provider, hours, design and default; and the routing key. Whom it reaches takes another look.
+    for (asked, rows, looks) in [(json!({}), 5, 0), (json!({"routingKey": "sales"}), 6, 1)] {
+        let before = reads();
+        house.session(&app, asked).await.expect(201);
+        let more = reads().into_iter().map(|(action, count)| (count - before.get(&action).unwrap_or(&0), action));
+        let more: Vec<_> = more.filter(|(count, _)| *count > 0).collect();
+        let mut expected = vec![(rows, "dynamodb:BatchGetItem".to_owned())];
+        expected.extend((looks > 0).then(|| (looks, "dynamodb:GetItem".to_owned())));
+        assert_eq!(more, expected);
+    }
 }
 
 #[tokio::test]

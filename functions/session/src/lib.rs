@@ -14,7 +14,7 @@ use axum::{
 };
 use domain::{
     context::Context,
-    design::{Content, Published, preview::PreviewKey},
+    design::{Published, preview::PreviewKey},
     hours::{self, Closed, Opening},
     id::{AppId, DestinationId, SessionId},
     limit::{Scope, shorten},
@@ -33,7 +33,7 @@ use edge::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
-use store::{Aws, Limiter, Store, Vault, Verifier};
+use store::{Aws, Limiter, Store, Vault, Verifier, visits::Wanted};
 
 /// A process that lives long looks this often whether its key is due for rotation.
 const KEY_LOOKED_AT_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
@@ -220,31 +220,45 @@ async fn create(
     // An id that cannot be one is as unknown as one that is not there.
     let app: AppId = asked.app_id.parse().map_err(|_| Problem::app_not_found())?;
     let routing_key = asked.routing_key.as_deref().map(parse_routing_key).transpose();
-    let route = route(&state, app, asked.profile_id.as_deref(), routing_key.as_ref().ok().and_then(Option::as_deref));
-    let (found, provider, design, hours, route) = tokio::join!(
-        state.store.app(app),
-        state.store.provider(app),
-        design(&state, app, &asked.preview, now),
-        state.store.hours(app),
-        route
-    );
-    let found = found.map_err(Problem::unavailable)?.ok_or_else(Problem::app_not_found)?;
-    if !found.widget_key.admits(&asked.widget_key) {
+    let ended = || Problem::new(Kind::Gone, "This preview has expired. Open it again from the console.");
+    let preview = match &asked.preview {
+        Preview::Draft(key) => Some(PreviewKey::parse(key).ok_or_else(ended)),
+        Preview::No | Preview::Published => None,
+    };
+    let wanted = Wanted {
+        // What cannot be an id is as unknown as one that is not there.
+        profile: asked.profile_id.as_deref().and_then(|id| id.parse().ok()),
+        routing_key: routing_key.as_ref().ok().and_then(Option::as_deref),
+        preview: preview.as_ref().and_then(|key| key.as_ref().ok()),
+    };
+    let found = state.store.visit(app, wanted, now).await.map_err(Problem::unavailable)?;
+    let known = found.app.ok_or_else(Problem::app_not_found)?;
+    if !known.widget_key.admits(&asked.widget_key) {
         return Err(Problem::unauthorized("The widget key does not belong to this app."));
     }
-    let (admitted, profile) = tokio::join!(state.limiter.admit_app(app, now), profile(&state, app, &route));
+    let profile = async {
+        match asked.profile_id {
+            // One that an embed names and the app does not have is a mistake.
+            Some(_) => found.profile.map(Some).ok_or_else(|| Problem::not_found("profile")),
+            None => profile(&state, app, found.routed).await,
+        }
+    };
+    let (admitted, profile) = tokio::join!(state.limiter.admit_app(app, now), profile);
     admitted.map_err(|exceeded| Problem::limited(exceeded, now))?;
     let routing_key = routing_key.map_err(Problem::field)?;
     let profile = profile?;
-    let (version, content) = design?;
-    if !provider.map_err(Problem::unavailable)?.is_some_and(|provider| provider.active) {
+    // A key that opens nothing never shows what is published.
+    let (version, content) = match preview.transpose()? {
+        None => found.design.unwrap_or_default(),
+        Some(_) => found.design.ok_or_else(ended)?,
+    };
+    if !found.provider.is_some_and(|provider| provider.active) {
         return Err(Problem::new(
             Kind::ProviderInactive,
             "This app has no active VoIP provider, so no call can be made.",
         ));
     }
-    let hours = hours.map_err(Problem::unavailable)?;
-    let closed = match hours::decide(hours.as_ref(), profile.as_ref().map(|profile| &profile.hours), now) {
+    let closed = match hours::decide(found.hours.as_ref(), profile.as_ref().map(|profile| &profile.hours), now) {
         Opening::Open => None,
         Opening::Closed(closed) => Some(closed),
     };
@@ -262,56 +276,18 @@ async fn create(
     tracing::info!(app = %app, session = %session.id, open, preview, client = shorten(ip), "session.created");
     let widget = Widget {
         design: Published::new(version, &content),
-        custom_code: found.custom_code,
+        custom_code: known.custom_code,
         code_origin: &state.code_origin,
-        allowed_origins: &found.allowed_origins,
+        allowed_origins: &known.allowed_origins,
     };
     let given = Given { token, open, closed, destination_id: session.profile, media: state.media(now), widget };
     Ok(reply::data(StatusCode::CREATED, now, given))
 }
 
-/// The design that a widget is to show, and its version: 0, the defaults, until one is published, and of a draft.
-async fn design(state: &State, app: AppId, preview: &Preview, now: Timestamp) -> Result<(u32, Content), Problem> {
-    let Preview::Draft(key) = preview else {
-        let published = state.store.published(app).await.map_err(Problem::unavailable)?;
-        return Ok(published.map(|known| (known.version, known.content)).unwrap_or_default());
-    };
-    let ended = || Problem::new(Kind::Gone, "This preview has expired. Open it again from the console.");
-    let key = PreviewKey::parse(key).ok_or_else(ended)?;
-    let draft = state.store.preview(app, &key, now).await.map_err(Problem::unavailable)?;
-    Ok((0, draft.ok_or_else(ended)?))
-}
-
-/// Whom an embed asks for, and whether it names them itself.
-struct Route {
-    profile: Option<DestinationId>,
-    named: bool,
-}
-
-/// The profile asked for, else the one that the routing key leads to, else the default: a routing key that leads nowhere
-/// does not keep a visitor out.
-async fn route(state: &State, app: AppId, profile: Option<&str>, routing_key: Option<&str>) -> Result<Route, Problem> {
-    match profile {
-        // What cannot be an id is as unknown as one that is not there.
-        Some(id) => Ok(Route { profile: id.parse().ok(), named: true }),
-        None => {
-            let profile = state.store.routed(app, routing_key).await.map_err(Problem::unavailable)?;
-            Ok(Route { profile, named: false })
-        }
-    }
-}
-
-/// The profile there. One that an embed names and the app does not have is a mistake.
-async fn profile(state: &State, app: AppId, route: &Result<Route, Problem>) -> Result<Option<Profile>, Problem> {
-    let Route { profile, named } = route.as_ref().map_err(Clone::clone)?;
-    let found = match profile {
-        Some(id) => state.store.profile(app, *id).await.map_err(Problem::unavailable)?,
-        None => None,
-    };
-    if found.is_none() && *named {
-        return Err(Problem::not_found("profile"));
-    }
-    Ok(found.map(|found| found.profile))
+/// Where the routing key or the app's default leads. A profile that is there no longer does not keep a visitor out.
+async fn profile(state: &State, app: AppId, id: Option<DestinationId>) -> Result<Option<Profile>, Problem> {
+    let Some(id) = id else { return Ok(None) };
+    Ok(state.store.profile(app, id).await.map_err(Problem::unavailable)?.map(|found| found.profile))
 }
 
 async fn renew(

@@ -2,7 +2,7 @@
 //! allow with what functions do.
 
 use axum::http::{HeaderMap, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{gate::Service, wire};
 
@@ -47,6 +47,10 @@ fn rows(operation: &str, body: &Value) -> Vec<(String, String)> {
         let key = places.iter().map(|place| text(&place["S"])).find(|key| !key.is_empty()).unwrap_or_default();
         (operation.to_owned(), key.split('#').next().unwrap_or_default().to_owned())
     };
+    if let Some(tables) = body["RequestItems"].as_object() {
+        let keys = tables.values().filter_map(|asked| asked["Keys"].as_array()).flatten();
+        return keys.map(|key| one(operation, &json!({"Key": key}))).collect();
+    }
     let Some(members) = body["TransactItems"].as_array() else { return vec![one(operation, body)] };
     let members = members.iter().filter_map(Value::as_object).flatten();
     members
@@ -68,8 +72,6 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -92,6 +94,12 @@ mod tests {
                 "DynamoDB_20120810.Query",
                 json!({"ExpressionAttributeValues": {":pk": {"S": "TOKENKEY"}}}),
                 "dynamodb:Query TOKENKEY",
+            ),
+            (
+                Service::DynamoDb,
+                "DynamoDB_20120810.BatchGetItem",
+                json!({"RequestItems": {"table": {"Keys": [key, key]}}}),
+                "dynamodb:BatchGetItem APP, dynamodb:BatchGetItem APP",
             ),
             (
                 Service::DynamoDb,

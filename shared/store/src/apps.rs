@@ -32,11 +32,18 @@ pub struct Summary {
 /// An app's row. A deleted one is kept, and is found by nobody.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kept {
+pub(crate) struct Kept {
     #[serde(flatten)]
     app: App,
     #[serde(default)]
     deleted_at: Option<Timestamp>,
+}
+
+impl Kept {
+    /// The app, unless it is deleted.
+    pub(crate) fn present(self) -> Option<App> {
+        self.deleted_at.is_none().then_some(self.app)
+    }
 }
 
 /// How the deletion of an app went.
@@ -148,7 +155,7 @@ impl Store {
     /// When the table cannot be reached.
     pub async fn app(&self, app: AppId) -> Result<Option<App>, Error> {
         let kept: Option<Kept> = self.get("an app", Key::app(app)).await?;
-        Ok(kept.filter(|kept| kept.deleted_at.is_none()).map(|kept| kept.app))
+        Ok(kept.and_then(Kept::present))
     }
 
     /// Apps in the order in which they were made, those after `after`.

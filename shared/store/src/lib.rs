@@ -28,6 +28,7 @@ pub mod provider_health;
 pub mod providers;
 pub mod provision;
 pub mod queue;
+mod rows;
 mod seal;
 pub mod secrets;
 pub mod signing_keys;
@@ -37,6 +38,7 @@ mod table;
 pub mod token_keys;
 mod transaction;
 pub mod vault;
+pub mod visits;
 
 pub use aws::{Aws, Endpoints};
 pub use events::Events;

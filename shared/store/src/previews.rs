@@ -1,11 +1,6 @@
 //! Previews of drafts: a row for each key, which ends with it. Several operators may look at one draft at once.
 
-use domain::{
-    audit::Entry,
-    design::{Content, preview::PreviewKey},
-    id::AppId,
-    time::Timestamp,
-};
+use domain::{audit::Entry, design::preview::PreviewKey, id::AppId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Store, apps::EXISTS, audit::Log, key::Key, table::to_row};
@@ -13,8 +8,15 @@ use crate::{Error, Store, apps::EXISTS, audit::Log, key::Key, table::to_row};
 /// When a preview ends, in seconds since the epoch.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Preview {
+pub(crate) struct Preview {
     expires_at: i64,
+}
+
+impl Preview {
+    /// Whether it can still be opened: rows outlive their expiry by hours or days.
+    pub(crate) fn is_open(&self, now: Timestamp) -> bool {
+        now.as_seconds() < self.expires_at
+    }
 }
 
 impl Store {
@@ -32,16 +34,5 @@ impl Store {
         let row = to_row(&Key::preview(app, &key.hash()), &Preview { expires_at: until.as_seconds() })?;
         let transaction = self.transaction().check(&Key::app(app), EXISTS)?.put(row, None, &[])?;
         Ok(transaction.noted(Log::App(app), Some(entry))?.commit().await?.is_ok())
-    }
-
-    /// An app's draft, as it is now, for who holds this key; `None` when the key opens nothing, or no longer: rows outlive
-    /// their expiry by hours or days.
-    ///
-    /// # Errors
-    /// When the table cannot be reached.
-    pub async fn preview(&self, app: AppId, key: &PreviewKey, now: Timestamp) -> Result<Option<Content>, Error> {
-        let opened = self.get::<Preview>("a preview", Key::preview(app, &key.hash()));
-        let (opened, draft) = tokio::try_join!(opened, self.draft(app))?;
-        Ok(opened.filter(|preview| now.as_seconds() < preview.expires_at).map(|_| draft.content))
     }
 }

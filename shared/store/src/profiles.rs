@@ -30,8 +30,8 @@ pub struct Stored {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Route {
-    profile: DestinationId,
+pub(crate) struct Route {
+    pub(crate) profile: DestinationId,
 }
 
 /// What becomes of the app's default.
@@ -85,17 +85,6 @@ impl Store {
     pub async fn route(&self, app: AppId, routing_key: Option<&str>) -> Result<Option<DestinationId>, Error> {
         let route: Option<Route> = self.get("a routing key", Key::route(app, routing_key)).await?;
         Ok(route.map(|route| route.profile))
-    }
-
-    /// Whom a visitor reaches who asks for this routing key, or for none: where the key leads, else the app's default. Both
-    /// are looked up at once.
-    ///
-    /// # Errors
-    /// When the table cannot be reached.
-    pub async fn routed(&self, app: AppId, routing_key: Option<&str>) -> Result<Option<DestinationId>, Error> {
-        let Some(routing_key) = routing_key else { return self.route(app, None).await };
-        let (asked, default) = tokio::try_join!(self.route(app, Some(routing_key)), self.route(app, None))?;
-        Ok(asked.or(default))
     }
 
     /// Stores a profile: a new one, or one that is still as `before` says.
