@@ -259,6 +259,28 @@ def check_stacks(template, nested):
             raise Wrong(f"{name}: not given {missing}, unknown {unknown}, has no output {outputs}")
 
 
+def check_image(service):
+    """The media server's image is what its task expects: made by the project's compiler, run as the same user, asked alike
+    whether it is well, and not killed before it has stopped."""
+    lines = (ROOT / "media-fargate/Dockerfile").read_text().splitlines()
+    container = service["Resources"]["Server"]["Properties"]["ContainerDefinitions"][0]
+    compiler = re.search(r'channel = "(.+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
+    health = container["HealthCheck"]
+    times = f"--interval={health['Interval']}s --timeout={health['Timeout']}s --start-period={health['StartPeriod']}s"
+    for line in (
+        f"FROM --platform=$BUILDPLATFORM docker.io/library/rust:{compiler}-bookworm AS build",
+        f"USER {container['User']}",
+        f"HEALTHCHECK {times} --retries={health['Retries']} CMD {json.dumps(health['Command'][1:])}",
+    ):
+        if line not in lines:
+            raise Wrong(f"the media server's Dockerfile does not say {line}")
+    code = "".join((ROOT / "media-fargate/src" / name).read_text() for name in ("lib.rs", "main.rs"))
+    takes = sum(int(re.search(rf"const {name}: Duration = Duration::from_secs\((\d+)\)", code)[1])
+                for name in ("DRAIN_PATIENCE", "DRAIN_FAREWELL", "LAST_ANSWERS"))
+    if takes + 5 > container["StopTimeout"]:
+        raise Wrong(f"the media server takes {takes} s to stop and is killed after {container['StopTimeout']}")
+
+
 def check_alarms(alarms):
     """Every alarm has its paragraph in the runbook, and every paragraph its alarm."""
     readme = (ROOT / "README.md").read_text()
@@ -409,6 +431,7 @@ def main():
         check_keys(found, key_table())
         check_variables()
         check_stacks(template, loaded)
+        check_image(loaded["media.yaml"])
         check_alarms(loaded["alarms.yaml"])
         check_metrics(templates, loaded["alarms.yaml"])
         check_notices(loaded["alarms.yaml"])
