@@ -33,7 +33,8 @@ def rows(actions, *keys):
 EXPECTED = {
     "Widget": LOG | TABLE | rows([READ], "APP#*") | rows([CHANGE], "LIMIT#*"),
     "Session": LOG | TABLE | rows([READ, "dynamodb:BatchGetItem"], "APP#*") | rows([CHANGE], "LIMIT#*")
-    | rows([QUERY, ADD], "TOKENKEY", "TOKENSEED") | rows([WRAP, UNWRAP], "purpose session-token"),
+    | rows([QUERY, ADD], "TOKENKEY", "TOKENSEED") | rows([WRAP, UNWRAP], "purpose session-token")
+    | {(UNWRAP, "data key, for lambda")},
     "Ingest": LOG | TABLE | QUEUE | rows([READ, QUERY], "APP#*") | rows([QUERY], "TOKENKEY") | rows([CHANGE], "LIMIT#*")
     | rows([READ, CHECK], "CALLS#*") | rows([QUERY, ADD], "FORM#*") | rows([READ, ADD], "SURVEYS#*"),
     "Dispatch": LOG | TABLE | QUEUE | rows([READ, QUERY, CHANGE], "APP#*") | rows([READ, CHANGE], "DELIVERY#*")
@@ -59,6 +60,15 @@ EXPECTED = {
     "Starter": LOG | {("ecr:GetAuthorizationToken", "*")}
     | rows(["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], "Repository"),
 }
+# Role -> who may take it on.
+TRUSTED = {who: "lambda" for who in ("Widget", "Session", "Ingest", "Dispatch", "Console")} | {
+    "Media": "ecs-tasks", "Starter": "ecs-tasks", "Notice": "pipes"}
+# What else gives rights: a key's or a topic's own policy, by principals that are services; and resources that must not be.
+SERVICES = {("DataKey", "logs"), ("DataKey", "cloudwatch"), ("NoticesFrom", "cloudwatch")}
+GIVES_RIGHTS = re.compile(r"AWS::IAM::|.*(Policy|Permission|Url|Connector|Grant|ResourcePolicy)$")
+NO_RIGHTS = {"AWS::IAM::Role", "AWS::SNS::TopicPolicy", "AWS::ApplicationAutoScaling::ScalingPolicy", "AWS::CloudFront::CachePolicy",
+             "AWS::CloudFront::OriginRequestPolicy"}
+RIGHTS_INSIDE = {"FunctionUrlConfig", "Connectors", "RepositoryPolicyText", "ResourcePolicy", "ManagedPolicyArns", "PermissionsBoundary"}
 # Rights that functions use in no test, or not in every run, and why they are given all the same.
 UNUSED = {
     ("Dispatch", "sqs:GetQueueAttributes", "DeliveryQueue"): "Lambda asks how many messages wait before it polls",
@@ -129,14 +139,22 @@ def scopes(who, statement):
             raise Wrong(f"{who}: {statement['Sid']} is not bound to rows")
         return tests["dynamodb:LeadingKeys"]
     if where == "secret key":
-        if "StringEquals" not in conditions or list(tests) != ["kms:EncryptionContext:purpose"]:
+        if set(conditions) != {"StringEquals"} or list(tests) != ["kms:EncryptionContext:purpose"]:
             raise Wrong(f"{who}: {statement['Sid']} is not bound to a purpose")
         return [f"purpose {purpose}" for purpose in tests["kms:EncryptionContext:purpose"]]
     if where == "data key":
-        if "StringEquals" not in conditions or list(tests) != ["kms:ViaService"]:
+        if set(conditions) != {"StringEquals"} or list(tests) != ["kms:ViaService"]:
             raise Wrong(f"{who}: {statement['Sid']} is not bound to a service")
-        return [f"data key, for {via['Sub'].split('.')[0]}" for via in tests["kms:ViaService"]]
+        return [f"data key, for {service(who, via)}" for via in tests["kms:ViaService"]]
     return [where]
+
+
+def service(who, name):
+    """A service of AWS in this region, or one without regions, by its first word."""
+    text = name["Sub"].replace(".${AWS::Region}", "") if isinstance(name, dict) and set(name) == {"Sub"} else name
+    if not isinstance(text, str) or not re.fullmatch(r"[a-z-]+\.amazonaws\.com", text):
+        raise Wrong(f"{who}: {name} is no service")
+    return text.split(".")[0]
 
 
 def rights(templates):
@@ -144,13 +162,14 @@ def rights(templates):
     found = {}
     for template in templates:
         for name, role in template["Resources"].items():
-            if role["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::UserPolicy", "AWS::IAM::User"):
+            if GIVES_RIGHTS.match(role["Type"]) and role["Type"] not in NO_RIGHTS or RIGHTS_INSIDE & names(role):
                 raise Wrong(f"{name}: rights stand in roles alone")
             if role["Type"] != "AWS::IAM::Role":
                 continue
             who, properties = name.removesuffix("Role"), role["Properties"]
-            if properties.get("ManagedPolicyArns"):
-                raise Wrong(f"{who}: a managed policy says more than is read here")
+            if set(properties) != {"AssumeRolePolicyDocument", "Policies"} or who in found:
+                raise Wrong(f"{who}: a role says who takes it on and what that allows, once")
+            check_trust(who, properties["AssumeRolePolicyDocument"]["Statement"])
             for policy in properties["Policies"]:
                 for statement in policy["PolicyDocument"]["Statement"]:
                     if statement["Effect"] != "Allow" or set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
@@ -162,7 +181,45 @@ def rights(templates):
     return found
 
 
+def names(value):
+    """Names of all members, however deep."""
+    if isinstance(value, dict):
+        return set(value).union(*(names(one) for one in value.values()))
+    return set().union(*(names(one) for one in value)) if isinstance(value, list) else set()
+
+
+def check_trust(who, statements):
+    """One service takes a role on; where AWS says for whom, only for this account."""
+    for statement in statements:
+        ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+        condition = None if TRUSTED.get(who) == "lambda" else ours
+        should = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{TRUSTED.get(who)}.amazonaws.com"}}
+        if len(statements) != 1 or statement != should | ({"Condition": condition} if condition else {}):
+            raise Wrong(f"{who} may be taken on by {statement.get('Principal')}")
+
+
+def check_policies(templates):
+    """Policies of keys and topics give rights to this account, which gives them to roles, and to the services expected."""
+    root = {"AWS": {"Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+    found = set()
+    for template in templates:
+        for name, resource in template["Resources"].items():
+            properties = resource.get("Properties", {})
+            policy = properties.get("KeyPolicy") or (resource["Type"] == "AWS::SNS::TopicPolicy" and properties["PolicyDocument"]) or {}
+            for statement in policy.get("Statement", []):
+                principal = statement["Principal"]
+                if statement["Effect"] == "Deny" or resource["Type"] == "AWS::KMS::Key" and principal == root:
+                    continue
+                about = json.dumps(statement.get("Condition", {}))
+                if set(principal) != {"Service"} or "AWS::AccountId" not in about or "IfExists" in about or '"*"' in about:
+                    raise Wrong(f"{name} gives rights to {principal}")
+                found.add((name, service(name, principal["Service"])))
+    if found != SERVICES:
+        raise Wrong(f"policies name the services {sorted(found ^ SERVICES)} against what is expected")
+
+
 def check_rights(templates):
+    check_policies(templates)
     found = rights(templates)
     for who in sorted(found.keys() | EXPECTED.keys()):
         have, should = found.get(who, set()), EXPECTED.get(who, set())
@@ -286,8 +343,12 @@ def check_alarms(alarms):
     readme = (ROOT / "README.md").read_text()
     named = {name for name, resource in alarms["Resources"].items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
     for name in named:
-        if alarms["Resources"][name]["Properties"]["AlarmName"] != {"Sub": "${Name}-" + name}:
+        properties = alarms["Resources"][name]["Properties"]
+        if properties["AlarmName"] != {"Sub": "${Name}-" + name}:
             raise Wrong(f"{name} is called otherwise")
+        # Ignoring few samples, CloudWatch judges a p95 from two hundred on: a small deployment would never hear.
+        if "EvaluateLowSampleCountPercentile" in properties or "AlarmActions" not in properties:
+            raise Wrong(f"{name} is not heard of")
     told = set(re.findall(r"^\| \*\*(\w+)\*\* \|", readme, re.M))
     if named != told:
         raise Wrong(f"alarms and runbook differ: {sorted(named ^ told)}")
@@ -362,6 +423,45 @@ def check_notices(alarms):
             raise Wrong(f"{row} from {before} to {after} is {'not ' if told else ''}told of")
 
 
+    told = alarms["Resources"]["NoticeOfRows"]["Properties"]["TargetParameters"]["InputTemplate"]
+    # A path that leads nowhere leaves nothing: only between quotes is that JSON still.
+    if json.loads(re.sub(r"<\$[\w.]+>", "", told)).keys() != {"app", "about", "pausedReason", "providerFault"}:
+        raise Wrong("a notice has other fields")
+
+
+def check_logs(template):
+    """A line of the hosts' log is JSON whatever happened. Of API Gateway's variables one brings its own quotes."""
+    line = template["Globals"]["HttpApi"]["AccessLogSettings"]["Format"]
+    said = json.loads(re.sub(r"\$context\.[\w.]+", lambda name: '"x"' if name[0].endswith("messageString") else "x", line))
+    personal = re.findall(r"sourceIp|userAgent|\.path|queryString|domainName", line)
+    if personal or not {"route", "status", "requestId"} <= said.keys():
+        raise Wrong(f"the hosts' log says {personal or sorted(said)}")
+
+
+def check_kept(template):
+    """What nobody can make again outlives the stack, and rows end when the code says."""
+    table = template["Resources"]["Table"]["Properties"]
+    expires = re.search(r'EXPIRES: &str = "(\w+)"', (ROOT / "shared/store/src/key.rs").read_text())[1]
+    if table["TimeToLiveSpecification"] != {"AttributeName": expires, "Enabled": True}:
+        raise Wrong(f"rows end by {table['TimeToLiveSpecification']}, and the code writes {expires}")
+    if not (table["DeletionProtectionEnabled"] is True is table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]):
+        raise Wrong("the table is not protected")
+    kept = {name for name, one in template["Resources"].items()
+            if one.get("DeletionPolicy", "").startswith("Retain") and one.get("UpdateReplacePolicy") == "Retain"}
+    if not {"Table", "DeliveryQueue", "DeadDeliveryQueue", "SecretKey", "DataKey", "MediaRepository", "OperatorPool"} <= kept:
+        raise Wrong(f"only {sorted(kept)} outlive the stack")
+
+
+def check_readme(template):
+    """Outputs and parameters that README's commands name are there."""
+    text = (ROOT / "README.md").read_text()
+    outputs = set(re.findall(r"`(\w+)`", "".join(re.findall(r"outputs?((?:,? (?:and )?`\w+`)+)", text))))
+    given = "".join(re.findall(r"parameter-overrides.*(?:\n +\S+=.*)*", text))
+    parameters = set(re.findall(r"\b([A-Z][a-z]\w+)=", given))
+    if len(outputs) < 5 or len(parameters) < 9 or outputs - set(template["Outputs"]) or parameters - set(template["Parameters"]):
+        raise Wrong(f"not there: {outputs - set(template['Outputs'])}, {parameters - set(template['Parameters'])}")
+
+
 def texts():
     return {"template.yaml": (ROOT / "template.yaml").read_text()} | {name: path.read_text() for name, path in NESTED.items()}
 
@@ -417,6 +517,18 @@ def check_checks(templates):
     refuses("another's purpose", templates, lambda t: statement(t, "ConsoleRole", "ProviderPasswords").update(Action=[WRAP, UNWRAP]))
     refuses("another's rows", templates, lambda t: statement(t, "MediaRole", "Claims")["Condition"].update(
         {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["*"]}}))
+    role = lambda t, name: next(one["Resources"][name]["Properties"] for one in t if name in one["Resources"])
+    trust = lambda t, name: role(t, name)["AssumeRolePolicyDocument"]["Statement"][0]
+    refuses("everybody in a role", templates, lambda t: trust(t, "SessionRole").update(Principal="*"))
+    refuses("another account's tasks", templates, lambda t: trust(t, "MediaRole").pop("Condition"))
+    refuses("a managed policy", templates, lambda t: role(t, "WidgetRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"]))
+    refuses("all but some actions", templates, lambda t: statement(t, "WidgetRole", "Apps").update(NotAction=statement(t, "WidgetRole", "Apps").pop("Action")))
+    refuses("a policy beside the role", templates, lambda t: t[-1]["Resources"].update(More={"Type": "AWS::IAM::RolePolicy"}))
+    refuses("a function's own address", templates, lambda t: role(t, "Widget").update(FunctionUrlConfig={"AuthType": "NONE"}))
+    refuses("a condition that a missing name passes", templates, lambda t: statement(t, "DispatchRole", "SecretsInClear").update(
+        Condition={"StringEquals": {}, "StringEqualsIfExists": {"kms:EncryptionContext:purpose": "integration-secret"}}))
+    refuses("a key for a role", templates, lambda t: role(t, "SecretKey")["KeyPolicy"]["Statement"].append(
+        {"Effect": "Allow", "Principal": {"AWS": {"GetAtt": "WidgetRole.Arn"}}, "Action": UNWRAP, "Resource": "*"}))
     refuses("a missing right", templates, lambda t: statement(t, "ConsoleRole", "AuditLog").update(Action=QUERY))
 
 
@@ -435,6 +547,9 @@ def main():
         check_alarms(loaded["alarms.yaml"])
         check_metrics(templates, loaded["alarms.yaml"])
         check_notices(loaded["alarms.yaml"])
+        check_logs(template)
+        check_kept(template)
+        check_readme(template)
         check_checks(templates)
         if sys.argv[1:]:
             check_uses(found, sys.argv[1])
