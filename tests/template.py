@@ -175,7 +175,7 @@ def rights(templates):
                     if statement["Effect"] != "Allow" or set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
                         raise Wrong(f"{who}: {statement['Sid']} is more than a plain permission")
                     for action in listed(statement["Action"]):
-                        if "*" in action:
+                        if not isinstance(action, str) or "*" in action:
                             raise Wrong(f"{who}: {action}")
                         found.setdefault(who, set()).update((action, scope) for scope in scopes(who, statement))
     return found
@@ -233,6 +233,8 @@ def check_rights(templates):
 def check_functions(template):
     """One role a function, and nothing beside it."""
     owners = {}
+    if {"Policies", "Role"} & set(template["Globals"]["Function"]):
+        raise Wrong("rights stand in each function's own role")
     for name, function in template["Resources"].items():
         if function["Type"] == "AWS::Serverless::Function":
             properties = function["Properties"]
