@@ -46,14 +46,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         table,
         "/// What stands, inline, at the head of a document of custom code.\npub static BRIDGE: Asset = {bridge};"
     )?;
-    let html = read("widget.html")?.replace("{hash}", &hash);
-    let document = asset(out, "widget.html", &html)?;
+    let html = read("widget.html")?;
+    let in_language = |language: &bundle::Language| -> Result<String, Box<dyn Error>> {
+        Ok(bundle::document(&html, language, &read(language.file)?, &hash)?)
+    };
+    let [english, ..] = &bundle::LANGUAGES;
+    let document = asset(out, "widget.html", &in_language(english)?)?;
     writeln!(table, "/// The widget document.\npub static DOCUMENT: Asset = {document};")?;
     writeln!(table, "/// The same where it is known which language the widget will speak.")?;
     writeln!(table, "pub static DOCUMENTS: [(&str, Asset); {}] = [", bundle::LANGUAGES.len())?;
-    for language in bundle::LANGUAGES {
-        let document = asset(out, &format!("widget.{language}.html"), &bundle::speaking(&html, language, &hash)?)?;
-        writeln!(table, "(\"{language}\", {document}),")?;
+    for language in &bundle::LANGUAGES {
+        let html = bundle::known(&in_language(language)?, language, &hash)?;
+        let document = asset(out, &format!("widget.{}.html", language.tag), &html)?;
+        writeln!(table, "(\"{}\", {document}),", language.tag)?;
     }
     writeln!(table, "];")?;
     fs::write(out.join("refused.html"), read("refused.html")?.replace("{hash}", &hash))?;

@@ -56,4 +56,5 @@ export function speak(language, file, own) {
   const { documentElement: root } = document;
   root.lang = file ? language : "en";
   root.dir = RIGHT_TO_LEFT.includes(root.lang) ? "rtl" : "ltr";
+  document.title = TEXTS.title;
 }

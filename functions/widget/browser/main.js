@@ -384,5 +384,5 @@ addEventListener("focusin", warm, { once: true });
 
 dress({}, embed.theme);
 if (embed.debug) console.debug("Click to Call: context", embed.context, { dropped: embed.dropped, cut: embed.cut });
-render(state, scene);
+// The document is drawn as it is while it gets ready, in the language that the server knows.
 void start(false);

@@ -163,6 +163,9 @@ mod tests {
         ] {
             assert!(size <= limit, "{name}: {size}");
         }
+        for (language, document) in &DOCUMENTS {
+            assert!(document.brotli.len() <= 3_072, "document, {language}: {}", document.brotli.len());
+        }
         for language in ["de.js", "es.js", "fr.js", "pt.js", "ar.js"] {
             assert!(size(language) <= 3_072, "{language}: {}", size(language));
         }

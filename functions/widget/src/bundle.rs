@@ -34,21 +34,104 @@ pub const LATER: [(&str, &[&str]); 8] = [
     ("ar.js", &["ar.js"]),
 ];
 
-/// Languages that a document can be told. English comes with the first paint.
-pub const LANGUAGES: [&str; 6] = ["en", "de", "es", "fr", "pt", "ar"];
+/// A language of the document: what is to be read until its script runs, and where none runs.
+#[derive(Debug)]
+pub struct Language {
+    /// Its name.
+    pub tag: &'static str,
+    /// Which way it is written.
+    pub direction: &'static str,
+    /// The file of the widget's words in it.
+    pub file: &'static str,
+    /// That scripts are needed; only the document says so.
+    pub scripts: &'static str,
+}
 
-/// The document for who will read this language: it says which, and fetches its module beside the script.
+/// Those that a document can be told. English, the first, comes with the first paint and is what a document has that was told
+/// none.
+pub const LANGUAGES: [Language; 6] = [
+    Language {
+        tag: "en",
+        direction: "ltr",
+        file: "texts.js",
+        scripts: "Calls need JavaScript. Please switch it on for this page or reach us another way.",
+    },
+    Language {
+        tag: "de",
+        direction: "ltr",
+        file: "de.js",
+        scripts: "Anrufe brauchen JavaScript. Bitte schalten Sie es für diese Seite ein oder erreichen Sie uns anders.",
+    },
+    Language {
+        tag: "es",
+        direction: "ltr",
+        file: "es.js",
+        scripts: "Para llamar hace falta JavaScript. Actívelo para esta página o contacte con nosotros de otra forma.",
+    },
+    Language {
+        tag: "fr",
+        direction: "ltr",
+        file: "fr.js",
+        scripts: "Les appels ont besoin de JavaScript. Activez-le pour cette page ou contactez-nous autrement.",
+    },
+    Language {
+        tag: "pt",
+        direction: "ltr",
+        file: "pt.js",
+        scripts: "As chamadas precisam de JavaScript. Ative-o para esta página ou contacte-nos de outra forma.",
+    },
+    Language {
+        tag: "ar",
+        direction: "rtl",
+        file: "ar.js",
+        scripts: "تحتاج المكالمات إلى JavaScript. فعّله لهذه الصفحة أو تواصل معنا بطريقة أخرى.",
+    },
+];
+
+/// The document in a language. `words`: what stands in its file.
+///
+/// # Errors
+/// When the document lacks a place for a word, or the file a word.
+pub fn document(html: &str, language: &Language, words: &str, hash: &str) -> Result<String, String> {
+    let mut html = html.to_owned();
+    for (place, word) in [
+        ("{lang}", language.tag),
+        ("{dir}", language.direction),
+        ("{title}", said(words, "title")?),
+        ("{loading}", said(words, "loading")?),
+        ("{call}", said(words, "call")?),
+        ("{scripts}", language.scripts),
+        ("{hash}", hash),
+    ] {
+        if !html.contains(place) || word.contains(['<', '&', '{', '\\']) {
+            return Err(format!("widget.html, {}: {place} has no place there, or is no plain text", language.file));
+        }
+        html = html.replace(place, word);
+    }
+    Ok(html)
+}
+
+/// A word of a file of words: the first under this name that fills its line.
+fn said<'a>(words: &'a str, name: &str) -> Result<&'a str, String> {
+    let start = format!("{name}: \"");
+    let mut lines = words.lines().filter_map(|line| line.trim_start().strip_prefix(&start)?.strip_suffix("\","));
+    lines.next().ok_or_else(|| format!("{name} is not among the words"))
+}
+
+/// The document for who will read this language: it says which, so that nobody has to ask, and fetches its file beside the
+/// script.
 ///
 /// # Errors
 /// When the document lacks one of the two places.
-pub fn speaking(html: &str, language: &str, hash: &str) -> Result<String, String> {
+pub fn known(html: &str, language: &Language, hash: &str) -> Result<String, String> {
     let (root, head) = ("<html ", "</head>");
     if html.matches(root).count() != 1 || html.matches(head).count() != 1 {
         return Err(format!("widget.html: {root} and {head} must stand there once"));
     }
-    let html = html.replace(root, &format!("{root}data-lang=\"{language}\" "));
-    let link = format!("<link rel=\"modulepreload\" href=\"/a/{hash}/{language}.js\">\n{head}");
-    Ok(if language == "en" { html } else { html.replace(head, &link) })
+    let Language { tag, file, .. } = language;
+    let html = html.replace(root, &format!("{root}data-lang=\"{tag}\" "));
+    let link = format!("<link rel=\"modulepreload\" href=\"/a/{hash}/{file}\">\n{head}");
+    Ok(if FIRST_PAINT.contains(file) { html } else { html.replace(head, &link) })
 }
 
 /// Leaves out lines of nothing but comment, empty lines, and blanks at the beginning of a line.

@@ -39,8 +39,8 @@ pub enum Refused {
     Unavailable,
 }
 
-/// The widget document, framed only by `ancestors` (the default when there are none). Of a language that is known it also
-/// fetches what is said in it, beside the script that will ask for it.
+/// The widget document, framed only by `ancestors` (the default when there are none). In a language that is known it also
+/// fetches what is said in it, beside the script that will ask for it; in English where only the visitor's browser knows.
 pub fn document(places: &Places, ancestors: &[String], lang: Lang, request: &HeaderMap) -> Response {
     let policy = policy(places, ancestors);
     let asset = assets::DOCUMENTS.iter().find(|(name, _)| *name == lang.as_str());
@@ -241,13 +241,17 @@ mod tests {
         assert_eq!(document(&places(), &["https://a.example".into()], Lang::Auto, &again).status(), StatusCode::OK);
     }
 
+    async fn html(lang: Lang) -> String {
+        let answer = document(&places(), &[], lang, &HeaderMap::new());
+        let html = axum::body::to_bytes(answer.into_body(), 10_000).await.expect("a body");
+        String::from_utf8(html.to_vec()).expect("text")
+    }
+
     #[tokio::test]
     async fn a_language_that_is_known_comes_beside_the_script() {
         for (lang, file) in [(Lang::Auto, None), (Lang::En, None), (Lang::De, Some("de.js")), (Lang::Ar, Some("ar.js"))]
         {
-            let answer = document(&places(), &[], lang, &HeaderMap::new());
-            let html = axum::body::to_bytes(answer.into_body(), 10_000).await.expect("a body");
-            let html = String::from_utf8(html.to_vec()).expect("text");
+            let html = html(lang).await;
             let link = file.map(|file| format!("<link rel=\"modulepreload\" href=\"/a/{}/{file}\">", assets::HASH));
             assert_eq!(html.matches("modulepreload").count(), usize::from(link.is_some()), "{html}");
             assert!(html.contains(&link.unwrap_or_default()), "{html}");
@@ -255,6 +259,27 @@ mod tests {
         }
         let tag = |lang| document(&places(), &[], lang, &HeaderMap::new()).headers()[header::ETAG].clone();
         assert_ne!(tag(Lang::De), tag(Lang::Auto));
+    }
+
+    #[tokio::test]
+    async fn before_its_script_runs_the_document_speaks_the_language_already() {
+        for (lang, root, title, loading, call) in [
+            (Lang::Auto, "lang=\"en\" dir=\"ltr\"", "Talk to us", "Getting ready…", "Call"),
+            (Lang::En, "lang=\"en\" dir=\"ltr\"", "Talk to us", "Getting ready…", "Call"),
+            (Lang::De, "lang=\"de\" dir=\"ltr\"", "Sprechen Sie mit uns", "Einen Moment …", "Anrufen"),
+            (Lang::Es, "lang=\"es\" dir=\"ltr\"", "Hable con nosotros", "Un momento…", "Llamar"),
+            (Lang::Fr, "lang=\"fr\" dir=\"ltr\"", "Parlez-nous", "Un instant…", "Appeler"),
+            (Lang::Pt, "lang=\"pt\" dir=\"ltr\"", "Fale connosco", "Um momento…", "Ligar"),
+            (Lang::Ar, "lang=\"ar\" dir=\"rtl\"", "تحدّث معنا", "لحظة من فضلك…", "اتصال"),
+        ] {
+            let html = html(lang).await;
+            assert!(html.contains(&format!("{root} data-state=\"loading\">")), "{html}");
+            assert!(html.contains(&format!("<title>{title}</title>")), "{html}");
+            assert!(html.contains(&format!("role=\"status\">{loading}</p>")), "{html}");
+            assert!(html.contains(&format!("</svg>{call}</button>")), "{html}");
+            assert_eq!(html.contains("<noscript><p>Calls need JavaScript."), root.contains("\"en\""), "{html}");
+            assert!(!html.contains('{'), "{html}");
+        }
     }
 
     #[test]

@@ -47,6 +47,44 @@ before(async () => {
 });
 after(() => browser.close());
 
+/**
+ * Leads a visitor from idle to the survey, through a form that is first sent empty. `check` looks at each state.
+ * @param {import("playwright-core").Page} page
+ * @param {(name: string) => Promise<unknown>} check
+ * @param {string} topic
+ */
+async function walk(page, check, topic) {
+  const go = page.locator(GO);
+  await go.waitFor();
+  await check("idle");
+  await go.click();
+  await shows(page, "form");
+  await check("form");
+  await go.click();
+  await page.locator("[aria-invalid]").first().waitFor();
+  await check("form-wrong");
+  await page.locator("[name=name]").fill("Ada");
+  await page.locator("[name=topic]").selectOption(topic);
+  await page.locator("[name=ok]").check();
+  await go.click();
+  await page.locator('[data-tone="live"]').waitFor();
+  await check("connected");
+  await page.locator("#actions .plain").nth(1).click();
+  await page.locator(".pad").waitFor();
+  await check("keypad");
+  await page.locator("#actions .plain").nth(2).click();
+  await page.locator("select").first().waitFor();
+  await check("devices");
+  await page.locator("#actions .stop").click();
+  await shows(page, "survey");
+  await page.locator("[name=q1]").nth(3).check({ force: true });
+  await check("survey");
+}
+
+const GO = "#actions .go:not([aria-disabled])";
+/** @param {import("playwright-core").Page} page @param {string} state */
+const shows = (page, state) => page.locator(`html[data-state="${state}"]`).waitFor();
+
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
   for (const locale of ["en", "ar"]) {
     test(`every state, ${colorScheme}, ${locale === "ar" ? "right to left" : "left to right"}`, async () => {
@@ -67,50 +105,26 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
         assert.equal(await page.getByRole("status").count(), 1);
         if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/${name}-${colorScheme}-${locale}.png`, fullPage: true });
       };
-      const go = page.locator("#actions .go:not([aria-disabled])");
-      const shows = (/** @type {string} */ state) => page.locator(`html[data-state="${state}"]`).waitFor();
+      const go = page.locator(GO);
       await page.goto(widgetAddress({ key: app.key }, app.appId));
-      await go.waitFor();
-      await check("idle");
+      await walk(page, check, "A visit");
       await go.click();
-      await shows("form");
-      await check("form");
-      await go.click();
-      await page.locator("[aria-invalid]").first().waitFor();
-      await check("form-wrong");
-      await page.locator("[name=name]").fill("Ada");
-      await page.locator("[name=topic]").selectOption("A visit");
-      await page.locator("[name=ok]").check();
-      await go.click();
-      await page.locator('[data-tone="live"]').waitFor();
-      await check("connected");
-      await page.locator("#actions .plain").nth(1).click();
-      await page.locator(".pad").waitFor();
-      await check("keypad");
-      await page.locator("#actions .plain").nth(2).click();
-      await page.locator("select").first().waitFor();
-      await check("devices");
-      await page.locator("#actions .stop").click();
-      await shows("survey");
-      await page.locator("[name=q1]").nth(3).check({ force: true });
-      await check("survey");
-      await go.click();
-      await shows("survey_submitted");
+      await shows(page, "survey_submitted");
       await check("survey-submitted");
       await page.route("**/v1/calls", (route) => route.abort());
       await go.click();
-      await shows("error");
+      await shows(page, "error");
       await check("error");
       await page.unroute("**/v1/calls");
       await go.click();
       await page.locator('[data-tone="live"]').waitFor();
       await page.locator("#actions .stop").click();
-      await shows("survey");
+      await shows(page, "survey");
       await page.locator("#actions .plain").click();
-      await shows("ended");
+      await shows(page, "ended");
       await check("ended");
       await page.goto(widgetAddress({ key: closed.key }, closed.appId));
-      await shows("closed");
+      await shows(page, "closed");
       await check("closed");
       assert.deepEqual(complaints, []);
       await context.close();
@@ -121,7 +135,7 @@ for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
 test("forced colours: what is chosen, and what has the focus, is still seen", async () => {
   const { page, context } = await open(browser, { ownSession: true, forcedColors: "active", viewport: { width: 360, height: 640 } });
   await page.goto(widgetAddress({ key: app.key }, app.appId));
-  const go = page.locator("#actions .go:not([aria-disabled])");
+  const go = page.locator(GO);
   await go.waitFor();
   assert.notEqual(await go.evaluate((it) => getComputedStyle(it).borderTopColor), await go.evaluate((it) => getComputedStyle(it).backgroundColor));
   await go.focus();
@@ -162,6 +176,34 @@ test("without scripts, a sentence says that they are needed, and nothing else pr
   if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/without-scripts.png` });
   assert.equal(await page.getByRole("button").count(), 0);
   assert.equal(await page.getByText("Getting ready…").isVisible(), false);
+  await page.goto(widgetAddress({ lang: "ar" }));
+  assert.match(await page.locator("noscript p").innerText(), /^تحتاج المكالمات إلى JavaScript/);
+  assert.equal(await page.locator("html").getAttribute("dir"), "rtl");
+  await context.close();
+});
+
+test("a language that the server knows is spoken from the first moment on", async () => {
+  const german = await makeApp({ design: { ...parts.design, lang: "de" } });
+  const { page, context } = await open(browser, { ownSession: true, locale: "en" });
+  /** @type {(() => void)[]} */
+  const held = [];
+  await page.route("**/v1/sessions", (route) => new Promise((go) => held.push(() => go(route.fallback()))));
+  const said = () => page.evaluate(() => [document.documentElement.lang, document.documentElement.dir, document.title, document.body.innerText]);
+  for (const [address, lang, dir, title, words] of [
+    [widgetAddress({ lang: "ar" }), "ar", "rtl", "تحدّث معنا", "لحظة من فضلك…"],
+    [widgetAddress({ key: german.key }, german.appId), "de", "ltr", "Sprechen Sie mit uns", "Einen Moment …"],
+  ]) {
+    await page.goto(address);
+    await until(async () => held.length, (count) => count === 1);
+    // The script runs, and knows no more than the document did.
+    const first = await said();
+    assert.deepEqual(first.slice(0, 3), [lang, dir, title]);
+    assert.ok(first[3].includes(words) && !first[3].includes("Getting ready"), first[3]);
+    if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/first-words-${lang}.png` });
+    held.pop()?.();
+    await page.locator('html[data-state="idle"]').waitFor();
+    assert.deepEqual((await said()).slice(0, 3), [lang, dir, title]);
+  }
   await context.close();
 });
 
@@ -188,7 +230,7 @@ for (const wide of [false, true]) {
     // German, whose own words are the longest.
     const { page, context } = await open(browser, { ownSession: true, locale: "de", viewport: { width: 320, height: 480 }, reducedMotion: "reduce" });
     await page.goto(widgetAddress({ key: full.key }, full.appId));
-    const go = page.locator("#actions .go:not([aria-disabled])");
+    const go = page.locator(GO);
     await go.waitFor();
     if (wide) {
       await page.evaluate(() => {
@@ -213,24 +255,7 @@ for (const wide of [false, true]) {
       assert.deepEqual(wrong, [], name);
       if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/much-${name}${wide ? "-wide" : ""}.png`, fullPage: true });
     };
-    await check("idle");
-    await go.click();
-    await page.locator("form").waitFor();
-    await go.click();
-    await page.locator("[aria-invalid]").first().waitFor();
-    await check("form");
-    await page.locator("[name=name]").fill("Ada");
-    await page.locator("[name=topic]").selectOption(option);
-    await page.locator("[name=ok]").check();
-    await go.click();
-    await page.locator('[data-tone="live"]').waitFor();
-    await check("connected");
-    await page.locator("#actions .plain").nth(1).click();
-    await page.locator(".pad").waitFor();
-    await check("keypad");
-    await page.locator("#actions .stop").click();
-    await page.locator('html[data-state="survey"]').waitFor();
-    await check("survey");
+    await walk(page, check, option);
     await context.close();
   });
 }
