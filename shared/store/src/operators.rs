@@ -37,8 +37,8 @@ pub struct OperatorToken {
     pub begun_with: Option<String>,
 }
 
-/// An operator as the list has it. Tokens made elsewhere (the first one of a deployment) are not in it; people whom a
-/// provider vouched for are, and removing one ends their sessions.
+/// An operator as the list has it, and so the first one, whom the README's command makes. People whom a provider vouched for are
+/// in it too, and removing one ends their sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listed {
