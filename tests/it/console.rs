@@ -164,6 +164,36 @@ async fn lists_have_pages() {
 }
 
 #[tokio::test]
+async fn of_two_saves_of_a_page_at_once_one_is_told_of_the_other() {
+    let house = Running::start().await;
+    let app = house.app().await;
+    let bearer = format!("Bearer {}", house.local().operator_token);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("sec-fetch-site", "same-origin"),
+    ];
+    let mut name = "Shop".to_owned();
+    for round in 0..20 {
+        // Both have read the same page.
+        let read = console::hash(&json!({"name": name}).to_string());
+        let names = [format!("Left {round}"), format!("Right {round}")];
+        let saves = names.clone().map(|name| {
+            let body = format!("read={read}&act=save&name={}", name.replace(' ', "+"));
+            let (house, path, headers) = (&house, format!("/apps/{}/settings", app.id), &headers);
+            async move {
+                house.send("console.localhost", Method::POST, &path, headers, Some(body.into_bytes())).await.status
+            }
+        });
+        let came = join_all(saves).await;
+        let winner = came.iter().position(|status| *status == 303).expect("one is saved");
+        assert_eq!(came[1 - winner], 409, "round {round}: {came:?}");
+        name = house.manage(Method::GET, &format!("/apps/{}", app.id), None).await.expect(200).text("name");
+        assert_eq!(name, names[winner]);
+    }
+}
+
+#[tokio::test]
 async fn the_sign_in_link_works_once() {
     let house = Running::start().await;
     let link = house.local().console_sign_in_url.clone();

@@ -159,6 +159,85 @@ async fn the_eleventh_reveal_of_an_hour_is_refused() {
 }
 
 #[tokio::test]
+async fn only_an_admin_leads_stored_secrets_to_another_host() {
+    let ground = Ground::new().await;
+    ground.put("token", CANARY).await.expect(200);
+    let made = ground.house.manage(Method::POST, "/operators", Some(json!({"name": "Eve", "role": "editor"}))).await;
+    let editor = made.expect(201).text("token");
+    let change = async |draft: Value| ground.house.manage_as(&editor, Method::PATCH, &ground.path, Some(draft)).await;
+    let elsewhere = "https://elsewhere.example.com/in?key={secret.token}";
+    // Also together with what would be allowed.
+    for url in [elsewhere, &format!("https://127.0.0.1:{}/in", ground.receiver.port() + 1)] {
+        let refused = change(json!({"url": url, "name": "ERP"})).await.expect(403);
+        assert_eq!((refused.kind(), refused.field()), ("forbidden", "url"));
+        assert!(
+            refused.body["error"]["message"].as_str().expect("words").contains("needs the role admin"),
+            "{}",
+            refused.body
+        );
+    }
+    let kept = ground.house.manage(Method::GET, &ground.path, None).await.expect(200);
+    assert_eq!((kept.text("name"), kept.text("url")), ("CRM".to_owned(), ground.receiver.url("/in")));
+    // The same host is where they go already.
+    change(json!({"name": "ERP", "url": ground.receiver.url("/in?key={secret.token}")})).await.expect(200);
+    change(json!({"url": ground.receiver.url("/in")})).await.expect(200);
+    ground.house.manage(Method::PATCH, &ground.path, Some(json!({"url": elsewhere}))).await.expect(200);
+
+    let here = format!("127.0.0.1:{}", ground.receiver.port());
+    let rows = ground.audit().await;
+    let moves: Vec<_> =
+        rows.iter().filter(|row| row["detail"] == format!("from {here} to elsewhere.example.com:443")).collect();
+    let told: Vec<_> = moves.iter().map(|row| (&row["outcome"], &row["refusal"], &row["action"])).collect();
+    let (granted, refused, role) = (json!("granted"), json!("refused"), json!("role"));
+    let action = json!("integration.change");
+    assert_eq!(told, [(&granted, &Value::Null, &action), (&refused, &role, &action)], "{rows:?}");
+    assert!(!json!(rows).to_string().contains("canary"));
+
+    // With nothing stored there is nothing to give away.
+    change(json!({"url": "https://elsewhere.example.com/in"})).await.expect(200);
+    ground.house.manage_as(&editor, Method::DELETE, &format!("{}/secrets/token", ground.path), None).await.expect(204);
+    change(json!({"url": "https://third.example.com/in"})).await.expect(200);
+}
+
+#[tokio::test]
+async fn only_an_admin_leads_a_stored_password_to_another_host() {
+    let house = Running::start().await;
+    let app = house.app().await;
+    let path = format!("/apps/{}/provider", app.id);
+    let made = house.manage(Method::POST, "/operators", Some(json!({"name": "Eve", "role": "editor"}))).await;
+    let editor = made.expect(201).text("token");
+    let put = async |token: &str, uri: &str, more: Value| {
+        let mut draft = json!({"kind": "sip", "uri": uri, "transport": "tls", "username": "me", "active": true});
+        draft.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        house.manage_as(token, Method::PUT, &path, Some(draft)).await
+    };
+    let (admin, password) = (house.local().operator_token.clone(), json!({"password": CANARY}));
+    put(&admin, "sip:trunk.example.com", password.clone()).await.expect(200);
+    for uri in
+        ["sip:elsewhere.example.com", "sips:trunk.example.com@elsewhere.example.com", "sip:trunk.example.com:5070"]
+    {
+        let refused = put(&editor, uri, json!({})).await.expect(403);
+        assert_eq!((refused.kind(), refused.field()), ("forbidden", "uri"), "{uri}");
+    }
+    // The same host in another spelling; then what gives no password away.
+    for (token, uri, more, has_password) in [
+        (&editor, "sips:us@TRUNK.example.com", json!({"callerId": "shop"}), true),
+        (&admin, "sip:second.example.com", json!({}), true),
+        (&editor, "sip:third.example.com", password, true),
+        (&editor, "sip:fourth.example.com", json!({"username": "you"}), false),
+        (&editor, "sip:fifth.example.com", json!({"password": null}), false),
+        (&editor, "sip:sixth.example.com", json!({}), false),
+    ] {
+        let stored = put(token, uri, more).await.expect(200);
+        assert_eq!(stored.body["data"]["hasPassword"], has_password, "{uri}");
+    }
+    let rows = house.manage(Method::GET, &format!("/apps/{}/audit?limit=100", app.id), None).await.expect(200).body;
+    let moved = json!("from trunk.example.com to second.example.com");
+    let rows = rows["data"].as_array().expect("a list");
+    assert!(rows.iter().any(|row| row["detail"] == moved && row["outcome"] == "granted"), "{rows:?}");
+}
+
+#[tokio::test]
 async fn without_the_key_service_nothing_is_stored_or_shown() {
     let ground = Ground::new().await;
     // Another emulator of AWS cannot be broken from here.

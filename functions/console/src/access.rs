@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use domain::{
     app::App,
     audit::{Entry, Try},
+    field::FieldError,
     id::{AppId, CallId, DeliveryId, DestinationId, IntegrationId, OperatorId},
     operator::Role::{self, Admin, Editor},
     secret::SecretName,
@@ -98,6 +99,7 @@ impl FromRequestParts<State> for Seen {
 /// An app, and an operator who may do `A` with it. A try of somebody who may not is in the app's audit log.
 pub(crate) struct Change<A> {
     pub(crate) app: App,
+    pub(crate) operator: Operator,
     pub(crate) note: Note,
     action: PhantomData<A>,
 }
@@ -117,7 +119,7 @@ impl<A: Action> FromRequestParts<State> for Change<A> {
         let target = if place.target.is_empty() { app.id.to_string() } else { place.target };
         let note = Note::of_request(parts, state, Log::App(app.id), &operator, A::NAME).await?.about(target);
         match permitted {
-            Ok(()) => Ok(Self { app, note, action: PhantomData }),
+            Ok(()) => Ok(Self { app, operator, note, action: PhantomData }),
             Err(problem) => Err(note.refuse(state, "role", problem).await),
         }
     }
@@ -150,6 +152,7 @@ impl<A: Action> FromRequestParts<State> for Rule<A> {
 pub(crate) struct Note {
     log: Log,
     who: Try,
+    detail: Option<String>,
     pub(crate) now: Timestamp,
 }
 
@@ -157,7 +160,7 @@ impl Note {
     /// About what an operator of this name tries, from this address.
     pub(crate) fn new(log: Log, operator: &str, action: &'static str, ip: IpAddr, now: Timestamp) -> Self {
         let who = Try { operator: operator.to_owned(), action, target: String::new(), ip, reason: None };
-        Self { log, who, now }
+        Self { log, who, detail: None, now }
     }
 
     async fn of_request(
@@ -184,9 +187,27 @@ impl Note {
         self
     }
 
+    /// The same where something leads from one place to another from now on. Whoever has that place hears what is sent there:
+    /// only who may be shown secrets may `give` them to it.
+    pub(crate) async fn moved(
+        mut self,
+        state: &State,
+        operator: &Operator,
+        [from, to]: [String; 2],
+        give: Option<FieldError>,
+    ) -> Result<Self, Problem> {
+        if from == to {
+            return Ok(self);
+        }
+        self.detail = Some(format!("from {from} to {to}"));
+        let Some(field) = give.filter(|_| operator.needs(RevealSecret::ROLE).is_err()) else { return Ok(self) };
+        let problem = Problem::new(Kind::Forbidden, format!("{} {}.", field.field, field.message)).about(vec![field]);
+        Err(self.refuse(state, "role", problem).await)
+    }
+
     /// The row that is written with the change.
     pub(crate) fn granted(&self) -> Entry {
-        self.who.granted(self.now, &chance::bytes())
+        Entry { detail: self.detail.clone(), ..self.who.granted(self.now, &chance::bytes()) }
     }
 
     /// Writes the row by itself, before a change that is no write of the table.
@@ -206,7 +227,8 @@ impl Note {
     pub(crate) async fn refuse(&self, state: &State, word: &str, problem: Problem) -> Problem {
         let Try { operator, action, target, .. } = &self.who;
         tracing::info!(action, target, operator, why = word, "change.refused");
-        match state.store.append_audit(self.log, &self.who.refused(word, self.now, &chance::bytes())).await {
+        let entry = Entry { detail: self.detail.clone(), ..self.who.refused(word, self.now, &chance::bytes()) };
+        match state.store.append_audit(self.log, &entry).await {
             Ok(()) => problem,
             Err(error) => Problem::unavailable(error),
         }

@@ -5,8 +5,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    app::{App, Provider, ProviderDraft, ProviderHealth, WidgetKey},
-    field,
+    app::{App, Password, Provider, ProviderDraft, ProviderHealth, WidgetKey},
+    field::{self, FieldError},
     id::AppId,
     operator::Role,
     time::Timestamp,
@@ -170,11 +170,23 @@ pub(crate) async fn read_provider(
 
 pub(crate) async fn put_provider(
     Extract(state): Extract<State>,
-    Change { app, note, .. }: Change<PutProvider>,
+    Change { app, operator, note, .. }: Change<PutProvider>,
     Json(draft): Json<ProviderDraft>,
 ) -> Result<Response, Problem> {
     let (provider, password) = draft.check().map_err(Problem::fields)?;
-    let stored = state.store.put_provider(&state.vault, app.id, &provider, &password, &note.granted()).await;
+    let before = state.store.stored_provider(app.id).await.map_err(Problem::unavailable)?;
+    let kept = before.as_ref().filter(|before| {
+        let is_same_user = before.provider.username == provider.username;
+        matches!(password, Password::Stays) && before.has_password() && is_same_user
+    });
+    let give = kept.map(|_| {
+        let message = "leads to another host, where the stored password would be used. That needs the role admin; or give the \
+                       password again";
+        FieldError::invalid("uri", message)
+    });
+    let from = before.as_ref().map_or_else(|| provider.place(), |before| before.provider.place());
+    let note = note.moved(&state, &operator, [from, provider.place()], give).await?;
+    let stored = state.store.put_provider(&state.vault, app.id, before, &provider, &password, &note.granted()).await;
     let stored = stored.map_err(Problem::unavailable)?.ok_or_else(raced)?;
     note.done();
     Ok(reply::data(StatusCode::OK, note.now, ShownProvider::new(stored, None)))

@@ -8,6 +8,7 @@ use axum::{
 };
 use domain::{
     app::App,
+    field::FieldError,
     id::IntegrationId,
     integration::{DEFAULT_TIMEOUT_MILLIS, Draft, Integration, MAX_ACTIVE, Status, Surroundings},
     secret::SecretName,
@@ -33,6 +34,7 @@ use crate::{
         Note, Seen, raced,
     },
     list::Asked,
+    operator::Operator,
 };
 
 /// An integration, and how its deliveries ended lately.
@@ -134,7 +136,7 @@ pub(crate) async fn read(
 
 pub(crate) async fn change(
     Extract(state): Extract<State>,
-    Change { app, note, .. }: Change<ChangeIntegration>,
+    Change { app, operator, note, .. }: Change<ChangeIntegration>,
     Path((_, id)): Path<(String, String)>,
     patch: Patch<Draft>,
 ) -> Result<Response, Problem> {
@@ -153,34 +155,49 @@ pub(crate) async fn change(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    apply(&state, &app, &note, &before, draft).await
+    apply(&state, &app, &operator, note, &before, draft).await
 }
 
 pub(crate) async fn activate(
     Extract(state): Extract<State>,
-    Change { app, note, .. }: Change<ActivateIntegration>,
+    Change { app, operator, note, .. }: Change<ActivateIntegration>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let draft = Draft { status: Some(Status::Active), ..Draft::default() };
-    apply(&state, &app, &note, &find(&state, &app, &id).await?, draft).await
+    apply(&state, &app, &operator, note, &find(&state, &app, &id).await?, draft).await
 }
 
 pub(crate) async fn deactivate(
     Extract(state): Extract<State>,
-    Change { app, note, .. }: Change<DeactivateIntegration>,
+    Change { app, operator, note, .. }: Change<DeactivateIntegration>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let draft = Draft { status: Some(Status::Inactive), ..Draft::default() };
-    apply(&state, &app, &note, &find(&state, &app, &id).await?, draft).await
+    apply(&state, &app, &operator, note, &find(&state, &app, &id).await?, draft).await
 }
 
-async fn apply(state: &State, app: &App, note: &Note, before: &Stored, draft: Draft) -> Result<Response, Problem> {
+async fn apply(
+    state: &State,
+    app: &App,
+    operator: &Operator,
+    note: Note,
+    before: &Stored,
+    draft: Draft,
+) -> Result<Response, Problem> {
     // A template that did not change may name what has disappeared meanwhile.
     let secrets = match draft.url.is_some() || draft.headers.is_some() {
         true => secret_names(state, app, before.integration.id).await?,
         false => BTreeSet::new(),
     };
     let after = before.integration.clone().change(draft, surroundings(state, &secrets)).map_err(Problem::fields)?;
+    // Also those that no template names yet: the next change could.
+    let give = (!secrets.is_empty()).then(|| {
+        let message = "leads to another host, which would receive the secrets stored here. That needs the role admin; or delete \
+                       the secrets first";
+        FieldError::invalid("url", message)
+    });
+    let places = [before.integration.url.place(), after.url.place()];
+    let note = note.moved(state, operator, places, give).await?;
     if after != before.integration {
         let written = state.store.change_integration(app.id, before, &after, Some(&note.granted())).await;
         done(written.map_err(Problem::unavailable)?)?;

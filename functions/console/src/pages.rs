@@ -22,6 +22,7 @@ mod settings;
 mod sheet;
 pub(crate) mod sign_in;
 mod trunk;
+mod turn;
 
 use axum::{
     Extension, Router,
@@ -43,6 +44,7 @@ use self::{
     api::{Routes, View},
     posted::Posted,
     sheet::Sheet,
+    turn::Turn,
 };
 use crate::{State, operator};
 
@@ -125,7 +127,9 @@ async fn nowhere(_: View) -> Problem {
 /// goes wrong is told as a page.
 async fn guard(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone()).unwrap_or_default();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let turn = Turn::at(parts.uri.path());
+    parts.extensions.insert(turn.clone());
     let ours = [Method::GET, Method::HEAD].contains(&parts.method)
         || operator::is_same_origin(&parts, &state.place.console_origin);
     let mut response = if ours {
@@ -133,6 +137,7 @@ async fn guard(Extract(state): Extract<State>, request: Request, next: Next) -> 
     } else {
         Problem::new(Kind::Forbidden, "This form works from the console's own pages only.").into_response()
     };
+    turn.end().await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     if problem.kind() == Kind::Unauthorized {
         return Redirect::to("/sign-in").into_response();
@@ -404,7 +409,12 @@ async fn save(view: &View, method: Method, path: &str, mut posted: Posted, now: 
 }
 
 fn is_about_the_form(problem: &Problem) -> bool {
-    matches!(problem.kind(), Kind::ValidationError | Kind::Conflict | Kind::PayloadTooLarge | Kind::RateLimitExceeded)
+    match problem.kind() {
+        Kind::ValidationError | Kind::Conflict | Kind::PayloadTooLarge | Kind::RateLimitExceeded => true,
+        // Of one field: the others may be changed.
+        Kind::Forbidden => !problem.details().is_empty(),
+        _ => false,
+    }
 }
 
 /// A form: what is wrong with it, its fields, and the button that saves it. Who may not change it sees it locked.

@@ -154,6 +154,14 @@ pub struct Provider {
     pub active: bool,
 }
 
+impl Provider {
+    /// The host and, where one is named, its port: who hears what is sent there.
+    pub fn place(&self) -> String {
+        let (_, rest) = self.uri.split_once(':').unwrap_or_default();
+        rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_ascii_lowercase()
+    }
+}
+
 /// Why a provider counts as not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -43,6 +43,9 @@ pub struct Entry {
     /// Why it was refused: a word for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// What else is to be known of it, such as the host that something leads to now. Never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// Who tries what: all of an entry that is known before its end.
@@ -69,6 +72,7 @@ impl Try {
             outcome: Outcome::Granted,
             reason: self.reason.clone(),
             refusal: None,
+            detail: None,
         }
     }
 

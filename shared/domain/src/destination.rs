@@ -150,6 +150,11 @@ impl Destination {
         Ok(url)
     }
 
+    /// The host and its port: who hears what is sent there.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.host(), self.shape.port_or_known_default().unwrap_or_default())
+    }
+
     /// The host without port: what a log may show.
     pub fn host(&self) -> &str {
         self.shape.host_str().unwrap_or_default()

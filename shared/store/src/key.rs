@@ -20,6 +20,7 @@
 //! | published design | `APP#{app}` | `PUBLISHED` | session, ingest, console |
 //! | version of a design | `APP#{app}` | `DESIGN#{number}` | console (query by prefix, newest first) |
 //! | custom code | `APP#{app}` | `CODE` | widget, console |
+//! | who saves a page of the console at this moment | `APP#{app}` | `TURN#{sha-256 of its path}` | console |
 //! | row of the audit log | `AUDIT#{app}`, `AUDIT#deployment` | `{id}` | console (query, newest first) |
 //! | index of apps | `APPS` | `{app}` | console (query) |
 //! | delivery, or a mark that it was erased | `DELIVERY#{app}#{day}#{shard}` | `{id}` | dispatch, console (query, newest first) |
@@ -154,6 +155,10 @@ impl Key {
 
     pub(crate) fn preview(app: AppId, key_hash: &str) -> Self {
         Self::new(app_partition(app), format!("PREVIEW#{key_hash}"))
+    }
+
+    pub(crate) fn turn(app: AppId, page_hash: &str) -> Self {
+        Self::new(app_partition(app), format!("TURN#{page_hash}"))
     }
 
     pub(crate) fn published(app: AppId) -> Self {

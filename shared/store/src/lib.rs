@@ -37,6 +37,7 @@ pub mod surveys;
 mod table;
 pub mod token_keys;
 mod transaction;
+mod turns;
 pub mod vault;
 pub mod visits;
 

@@ -85,8 +85,8 @@ impl Store {
         Ok(Some((provider, password.map(SecretValue::stored))))
     }
 
-    /// Sets an app's provider; what is stored then. A password that stays stays with its user name: another one has none.
-    /// `None`: somebody else changed it meanwhile. Whoever calls has made sure that the app exists.
+    /// Sets an app's provider, if it is still as `before` says; what is stored then. A password that stays stays with its user
+    /// name: another one has none. `None`: somebody else changed it meanwhile. Whoever calls has made sure that the app exists.
     ///
     /// # Errors
     /// When the table or the key service cannot be reached: then nothing is stored.
@@ -94,11 +94,11 @@ impl Store {
         &self,
         vault: &Vault,
         app: AppId,
+        before: Option<Stored>,
         provider: &Provider,
         password: &Password,
         entry: &Entry,
     ) -> Result<Option<Stored>, Error> {
-        let before = self.stored_provider(app).await?;
         let known = before.as_ref().map_or(0, |before| before.revision);
         let revision = known + 1;
         let password = match password {

@@ -296,7 +296,8 @@ async fn a_providers_password_opens_for_its_app_alone_and_stays_with_its_user_na
         found.1.map(|password| password.expose().to_owned())
     };
     let put = |username, password: Password, number| async move {
-        let put = store.put_provider(vault, app, &provider(username), &password, &row(number)).await;
+        let before = store.stored_provider(app).await.expect("the table answers");
+        let put = store.put_provider(vault, app, before, &provider(username), &password, &row(number)).await;
         put.map(|stored| stored.expect("nobody else changes it").has_password())
     };
     assert_eq!(put(Some("me"), Password::Becomes(value("one")), 100).await.ok(), Some(true));
@@ -316,11 +317,13 @@ async fn a_providers_password_opens_for_its_app_alone_and_stays_with_its_user_na
     assert_eq!(put(Some("you"), Password::Ends, 106).await.ok(), Some(false));
     assert_eq!(opened().await, None);
     // Of two at once one is told that it came too late.
+    let before = store.stored_provider(app).await.expect("the table answers");
     let both = [("me", 107), ("you", 108)].map(|(user, number)| {
-        let provider = provider(Some(user));
-        async move { store.put_provider(vault, app, &provider, &Password::Becomes(value(user)), &row(number)).await }
+        let (before, provider, password) = (before.clone(), provider(Some(user)), Password::Becomes(value(user)));
+        async move { store.put_provider(vault, app, before, &provider, &password, &row(number)).await }
     });
     let both = join_all(both).await.into_iter().filter(|put| matches!(put, Ok(Some(_)))).count();
+    assert_eq!(both, 1);
     let stored = store.stored_provider(app).await.expect("the table answers").expect("a provider");
     assert_eq!(opened().await, stored.provider.username, "user name and password belong together");
     let rows = store.audit(Log::App(app), 100, None).await.expect("the log").items;

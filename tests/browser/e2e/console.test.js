@@ -213,8 +213,8 @@ test("a secret is shown once, to an admin who says why", async () => {
   assert.match((await ask("GET", `${home}/audit`, { cookie: admin })).text, /Moving to another receiver/);
 });
 
-/** @param {import("playwright-core").BrowserContextOptions} options */
-async function signedIn(options) {
+/** @param {import("playwright-core").BrowserContextOptions} options @param {string} [token] */
+async function signedIn(options, token = house.operatorToken) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   /** @type {string[]} */
@@ -224,11 +224,50 @@ async function signedIn(options) {
     if (/content security policy|trusted ?type|refused to/i.test(message.text())) complaints.push(message.text());
   });
   await page.goto(`${house.consoleOrigin}/sign-in`);
-  await page.getByLabel("Operator token").fill(house.operatorToken);
+  await page.getByLabel("Operator token").fill(token);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Apps", exact: true }).waitFor();
   return { context, page, complaints };
 }
+
+/** @type {{place: () => string, label: string, address: string, hint: RegExp, told: RegExp, field: string}[]} */
+const holders = [
+  {
+    place: () => `/integrations/${integration}`, label: "Address", address: "https://elsewhere.example.com/in", field: "url",
+    hint: /to another host only an admin may lead it/, told: /would receive the secrets stored here/,
+  },
+  {
+    place: () => "/provider", label: "SIP address", address: "sip:elsewhere.example.com", field: "uri",
+    hint: /type the password again below, or ask an admin/, told: /where the stored password would be used/,
+  },
+];
+
+test("an editor is told before and after that secrets stay with their host, and keeps what was typed", async () => {
+  const { token } = await manage("POST", "/api/v1/operators", { name: "Eve", role: "editor" });
+  const { context, page, complaints } = await signedIn({ viewport: { width: 900, height: 900 } }, token);
+  for (const { place, label, address, hint, told, field } of holders) {
+    await page.goto(`${house.consoleOrigin}${home}${place()}`);
+    const input = page.getByLabel(label, { exact: true });
+    const described = () => input.evaluate((it) => {
+      const around = (it.getAttribute("aria-describedby") ?? "").split(" ");
+      return around.map((id) => document.getElementById(id)?.textContent).join(" ");
+    });
+    assert.match(await described(), hint);
+    const before = await manage("GET", `${app.at}${place()}`);
+    await input.fill(address);
+    await page.getByRole("button", { name: /^Save/ }).click();
+    await page.getByRole("alert").waitFor();
+    assert.equal(await input.inputValue(), address);
+    assert.match(await described(), told);
+    assert.equal((await manage("GET", `${app.at}${place()}`))[field], before[field]);
+    if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/editor-${field}.png`, fullPage: true });
+  }
+  await page.goto(`${house.consoleOrigin}${home}/audit`);
+  await page.getByText("to elsewhere.example.com:443").waitFor();
+  if (process.env.C2C_PICTURES) await page.screenshot({ path: `${process.env.C2C_PICTURES}/editor-audit.png`, fullPage: true });
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
 
 for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
   test(`every page can be used by everybody, ${colorScheme}`, async () => {

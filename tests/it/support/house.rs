@@ -176,7 +176,12 @@ impl Running {
 
     /// A request to the management API as the local operator.
     pub async fn manage(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let bearer = format!("Bearer {}", self.local().operator_token);
+        self.manage_as(&self.local().operator_token, method, path, body).await
+    }
+
+    /// The same as the holder of this token.
+    pub async fn manage_as(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
         if body.is_some() {
             headers.push(("content-type", "application/json"));

@@ -1,6 +1,7 @@
 //! `GET /api/v1/openapi.json`: the management API's description (OpenAPI 3.1), made of the shapes of its bodies and the
 //! list of its operations. Everybody may read it: it holds no secret, and tools fetch it before they have a token.
 
+mod hours_shapes;
 mod operation;
 mod operations;
 mod shapes;

@@ -5,6 +5,7 @@ use domain::operator::Role::{Admin, Editor, Viewer};
 use utoipa::PartialSchema;
 
 use super::{
+    hours_shapes as hours,
     operation::{Operation, delete, get, patch, post, put},
     shapes, widget_shapes as widget,
 };
@@ -56,7 +57,8 @@ fn provider() -> Vec<Operation> {
         put(path, "putProvider", Editor, "Set the SIP provider")
             .notes(
                 "All of it is set anew, but for the password: without one, the stored one stays as long as `username` does; \
-                 `null` removes it. No answer ever shows it.",
+                 `null` removes it. No answer ever shows it. With a stored password, only an admin leads it to another host \
+                 without giving the password again.",
             )
             .takes::<shapes::ProviderDraft>()
             .gives::<shapes::Provider>()
@@ -71,14 +73,14 @@ fn hours() -> Vec<Operation> {
     vec![
         get(path, "readHours", Viewer, "Read the business hours")
             .notes("Those of an app that never set any: open always.")
-            .gives::<shapes::AppHours>(),
+            .gives::<hours::AppHours>(),
         put(path, "putHours", Editor, "Set the business hours")
             .notes(
                 "Outside them a session says that it is closed, and no call begins. A window belongs to the date on which it \
                  opens, also when it runs past midnight: the evening before a closed day ends as planned.",
             )
-            .takes::<shapes::AppHoursDraft>()
-            .gives::<shapes::AppHours>()
+            .takes::<hours::AppHoursDraft>()
+            .gives::<hours::AppHours>()
             .may_conflict(),
     ]
 }
@@ -128,6 +130,7 @@ fn integrations() -> Vec<Operation> {
             .may_conflict(),
         get(one, "readIntegration", Viewer, "Read an integration").gives::<shapes::Integration>(),
         patch(one, "changeIntegration", Editor, "Change an integration")
+            .notes("One that holds secrets is led to another host or port by an admin alone: they would go there.")
             .takes::<shapes::IntegrationPatch>()
             .gives::<shapes::Integration>()
             .may_conflict(),

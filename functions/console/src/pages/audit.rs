@@ -41,7 +41,10 @@ fn log(view: &View, listed: &Listed, lead: &str) -> Markup {
             tr {
                 td { (moment(&row["at"])) }
                 td { (figure(&row["operator"])) br; span.muted.id { (figure(&row["ip"])) } }
-                td { code { (figure(&row["action"])) } br; span.muted.id { (figure(&row["target"])) } }
+                td {
+                    code { (figure(&row["action"])) } br; span.muted.id { (figure(&row["target"])) }
+                    @if let Some(detail) = row["detail"].as_str() { br; span.prose { (detail) } }
+                }
                 td {
                     @if row["outcome"] == "granted" { (badge("good", "granted")) } @else { (badge("bad", "refused")) }
                     @if let Some(why) = row["refusal"].as_str() { " " (why.replace('_', " ")) }

@@ -55,14 +55,22 @@ pub(super) async fn list(view: View, Path(app): Path<String>) -> Result<Response
     Ok(app.page(&view, "/integrations", "Integrations", content))
 }
 
-fn fields(sheet: &Sheet<'_>) -> Markup {
+/// What is said of the address of an integration that holds secrets.
+fn about_secrets(view: &View) -> &'static str {
+    match view.is(Role::Admin) {
+        true => " The secrets stored here go where it leads.",
+        false => " The secrets stored here go where it leads: to another host only an admin may lead it.",
+    }
+}
+
+fn fields(sheet: &Sheet<'_>, about_secrets: &str) -> Markup {
     let events = EventName::ALL.map(|name| (name.as_str(), name.as_str()));
     html! {
         section {
             h2 { "Where to" }
             (sheet.line("name", "Name").hint("For you and your colleagues."))
             (sheet.line("url", "Address").holding("https://")
-                .hint("Begins with https://. In its path and query {secret.name} stands for a secret of this integration."))
+                .hint(format!("Begins with https://. In its path and query {{secret.name}} stands for a secret of this integration.{about_secrets}")))
             (sheet.set("events", "Events", &events).hint("Nothing is sent that is not ticked."))
         }
         section {
@@ -106,7 +114,7 @@ pub(super) async fn new(view: View, Path(app): Path<String>) -> Result<Response,
 fn render_new(view: &View, app: &App, entry: &Entry) -> Response {
     let sheet = entry.sheet(view);
     let fields = html! {
-        (fields(&sheet))
+        (fields(&sheet, ""))
         section {
             (sheet.choice("status:choice", "Begin", &[("active", "Active: send from now on"), ("inactive", "Switched off")])
                 .hint("Secrets and the signing key are added once it is made: begin switched off if it needs them."))
@@ -149,8 +157,9 @@ pub(super) async fn render(
 ) -> Result<Response, Problem> {
     let id = shown["id"].as_str().unwrap_or_default();
     let latest = view.list(&app.at("/deliveries"), 5, &[("integrationId", id)]).await?;
+    let secrets = view.list(&format!("{place}/secrets"), 1, &[]).await?.items;
     let sheet = entry.sheet(view);
-    let fields = fields(&sheet);
+    let fields = fields(&sheet, if secrets.is_empty() { "" } else { about_secrets(view) });
     let name = shown["name"].as_str().unwrap_or_default();
     let content = html! {
         h1 { (name) " " (status(shown)) }

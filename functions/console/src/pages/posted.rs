@@ -9,12 +9,16 @@ use std::collections::BTreeSet;
 
 use axum::{
     body::to_bytes,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts, Request},
 };
-use edge::problem::{Kind, Problem};
+use edge::{
+    extract::Now,
+    problem::{Kind, Problem},
+};
 use serde_json::{Map, Value};
 
-use super::api::unreadable;
+use super::{api::unreadable, turn::Turn};
+use crate::State;
 
 /// Bytes of a form at most: two areas of 64 KB, escaped.
 const MAX_FORM: usize = 1024 * 1024;
@@ -37,13 +41,20 @@ pub(super) struct Posted {
     act: String,
 }
 
-impl<S: Sync> FromRequest<S> for Posted {
+impl FromRequest<State> for Posted {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
         let too_large = |_| Problem::new(Kind::PayloadTooLarge, "The form is too large, or did not arrive whole.");
-        let body = to_bytes(request.into_body(), MAX_FORM).await.map_err(too_large)?;
-        Self::parse(&body)
+        let body = to_bytes(body, MAX_FORM).await.map_err(too_large)?;
+        let posted = Self::parse(&body)?;
+        // Before anybody looks whether the page still holds that.
+        if let Some(turn) = parts.extensions.get::<Turn>().filter(|_| !posted.read.is_empty()).cloned() {
+            let Now(now) = Now::from_request_parts(&mut parts, state).await?;
+            turn.take(&state.store, now).await?;
+        }
+        Ok(posted)
     }
 }
 

@@ -40,11 +40,18 @@ fn render(view: &View, app: &App, shown: Option<&Value>, entry: &Entry) -> Respo
     } else {
         "None is stored. It is never shown once it is."
     };
+    let address = match has_password && !view.is(Role::Admin) {
+        true => {
+            " To lead to another host, type the password again below, or ask an admin: the stored one stays with its host."
+        }
+        false => "",
+    };
     let fields = html! {
         section {
             h2 { "Where it is" }
             div.columns {
-                (sheet.line("uri", "SIP address").hint("sip: or sips:, a host, and a port if need be: sip:trunk.example.com:5060."))
+                (sheet.line("uri", "SIP address")
+                    .hint(format!("sip: or sips:, a host, and a port if need be: sip:trunk.example.com:5060.{address}")))
                 (sheet.choice("transport:choice", "Transport", &[("udp", "UDP"), ("tcp", "TCP"), ("tls", "TLS")]).hint("How SIP travels to it."))
             }
             (sheet.tick("srtp", "Protect the audio on the way (SRTP)").hint("Needs TLS, which hides the keys."))
