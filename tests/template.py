@@ -325,9 +325,13 @@ def check_image(service):
     container = service["Resources"]["Server"]["Properties"]["ContainerDefinitions"][0]
     compiler = re.search(r'channel = "(.+)"', (ROOT / "rust-toolchain.toml").read_text())[1]
     health = container["HealthCheck"]
+    program = health["Command"][1]
     times = f"--interval={health['Interval']}s --timeout={health['Timeout']}s --start-period={health['StartPeriod']}s"
     for line in (
         f"FROM --platform=$BUILDPLATFORM docker.io/library/rust:{compiler}-bookworm AS build",
+        # A path that is nothing in Debian: /media is a directory there, and the program came to lie in it.
+        f"COPY --from=build --chmod=0555 /usr/local/bin/media {program}",
+        f'ENTRYPOINT ["{program}"]',
         f"USER {container['User']}",
         f"HEALTHCHECK {times} --retries={health['Retries']} CMD {json.dumps(health['Command'][1:])}",
     ):
