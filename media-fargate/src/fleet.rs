@@ -19,7 +19,10 @@ use store::{
     Error,
     fleet::{Running, Server},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     Inside, State,
@@ -81,17 +84,9 @@ pub(crate) fn start(state: &State, pace: Pace) {
         }
     }));
     // Each apart from the others: whatever there is to write down, the lease is renewed and the others' room is known.
-    tokio::spawn(again(inside(), pace.every, |state| async move {
-        if let Err(cause) = look(&state).await {
-            tracing::warn!(%cause, "fleet.unseen");
-        }
-        end_calls_of_deleted_apps(&state).await;
-    }));
-    tokio::spawn(again(inside(), pace.every, move |state| async move {
-        if let Err(cause) = look_after_all(&state, pace).await {
-            tracing::warn!(%cause, "fleet.unsettled");
-        }
-    }));
+    let (seen, others) = watch::channel(Vec::new());
+    tokio::spawn(again(inside(), pace.every, move |state| look(state, seen.clone())));
+    tokio::spawn(look_after_all(inside(), others, pace));
 }
 
 async fn again<F: Future<Output = ()>>(state: Weak<Inside>, every: Duration, act: impl Fn(State) -> F) {
@@ -104,12 +99,18 @@ async fn again<F: Future<Output = ()>>(state: Weak<Inside>, every: Duration, act
     }
 }
 
-/// Learns which others have room.
-async fn look(state: &State) -> Result<(), Error> {
-    let (others, now) = (others(state).await?, edge::clock::now());
-    let roomy = others.iter().filter(|server| server.room > 0 && !server.is_overdue(now));
-    state.fleet.learn(roomy.filter_map(|server| server.owner.parse().ok()));
-    Ok(())
+/// Reads which others there are, for all who ask that, and looks after the apps of our calls.
+async fn look(state: State, seen: watch::Sender<Vec<Server>>) {
+    match others(&state).await {
+        Ok(others) => {
+            let now = edge::clock::now();
+            let roomy = others.iter().filter(|server| server.room > 0 && !server.is_overdue(now));
+            state.fleet.learn(roomy.filter_map(|server| server.owner.parse().ok()));
+            seen.send_replace(others);
+        }
+        Err(cause) => tracing::warn!(%cause, "fleet.unseen"),
+    }
+    end_calls_of_deleted_apps(&state).await;
 }
 
 async fn others(state: &State) -> Result<Vec<Server>, Error> {
@@ -127,17 +128,23 @@ async fn others(state: &State) -> Result<Vec<Server>, Error> {
     }
 }
 
-/// Writes down the ends of calls that run nowhere any more: own ones, and those of servers that are overdue.
-async fn look_after_all(state: &State, pace: Pace) -> Result<(), Error> {
-    look_after_own(state).await?;
-    let (others, now) = (others(state).await?, edge::clock::now());
-    for server in others.into_iter().filter(|server| server.is_overdue(now)) {
-        // What cannot be done for one may well be for the next.
-        if let Err(cause) = look_after(state, &server, pace).await {
-            tracing::warn!(owner = server.owner, %cause, "fleet.unsettled");
+/// Writes down the ends of calls that run nowhere any more, each time that the others were seen: own ones, and those of
+/// servers that are overdue. While that takes long, the others are seen again; the newest list counts.
+async fn look_after_all(state: Weak<Inside>, mut others: watch::Receiver<Vec<Server>>, pace: Pace) {
+    while others.changed().await.is_ok() {
+        let Some(state) = state.upgrade().map(State) else { return };
+        if let Err(cause) = look_after_own(&state).await {
+            tracing::warn!(%cause, "fleet.unsettled");
+        }
+        let now = edge::clock::now();
+        let seen = others.borrow_and_update().clone();
+        for server in seen.into_iter().filter(|server| server.is_overdue(now)) {
+            // What cannot be done for one may well be for the next.
+            if let Err(cause) = look_after(&state, &server, pace).await {
+                tracing::warn!(owner = server.owner, %cause, "fleet.unsettled");
+            }
         }
     }
-    Ok(())
 }
 
 /// Writes down the ends of own calls that must be over and run here no more: the table was away for too long as they ended.

@@ -96,6 +96,34 @@ async fn calls_of_a_server_that_was_killed_are_settled_by_the_others() {
     assert!(ground.next_end().await.is_none(), "the end is told once");
 }
 
+/// One of two servers is killed, at this place between the other's looks and after its own word that it is there; how long it
+/// takes until the end of its call is written down.
+async fn settled_after_a_kill(place: u32) -> Duration {
+    let ground = Ground::new().await;
+    let _other = ground.server(&[]).await;
+    sleep(Duration::from_secs(2) * place).await;
+    let mut owner = ground.server(&[]).await;
+    let call = owner.call(&ground).await;
+    sleep(Duration::from_secs(3) * place).await;
+    let began = Instant::now();
+    owner.kill().await;
+    let settled = async {
+        while ground.row(call.id).await.call.ended_at.is_none() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(bound(), settled).await.expect("settled within the bound");
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute: cargo nextest run -p media --test server --run-ignored only how_long --no-capture"]
+async fn how_long_calls_of_a_killed_server_wait() {
+    let mut took = futures_util::future::join_all((0..5).map(settled_after_a_kill)).await;
+    took.sort_unstable();
+    println!("from SIGKILL to the end of its call: {took:.1?}");
+}
+
 /// It was written down that the call was over, and the server died before it could tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_was_written_down_and_not_told_is_told_as_it_was() {
@@ -162,6 +190,21 @@ async fn a_living_server_tries_again_to_write_down_ends_of_its_own() {
     let row = row.await.expect("written down with the next look");
     assert_eq!((row.ended_at, row.error_code.as_deref()), (Some(ago(5)), Some("internal")));
     assert_eq!(ground.row(young).await.call.ended_at, None, "it may be about to run");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_reads_the_list_of_servers_once_each_time_it_says_that_it_is_there() {
+    let ground = Ground::new().await;
+    let _server = ground.server(&[]).await;
+    let said = || ground.uses("PutItem", "SERVERS");
+    let thrice = async {
+        while said() < 3 {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Pace::default().every * 4, thrice).await.expect("it says so again and again");
+    let (read, said) = (ground.uses("Query", "SERVERS"), said());
+    assert!((1..=said + 1).contains(&read), "read {read} times while it said {said} times that it is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

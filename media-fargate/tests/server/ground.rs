@@ -65,7 +65,7 @@ pub struct Ground {
     variables: Vec<(String, String)>,
     aws: Aws,
     client: Client,
-    _embedded: Embedded,
+    embedded: Embedded,
 }
 
 impl Ground {
@@ -128,7 +128,7 @@ impl Ground {
         ];
         let client = Client::builder().no_proxy().build().expect("a client");
         let (app, profile, queue) = (app.id, profile.id, Queue::open(&aws, queue_url));
-        Self { telephone, store, app, queue, key, profile, variables, aws, client, _embedded: embedded }
+        Self { telephone, store, app, queue, key, profile, variables, aws, client, embedded }
     }
 
     /// A server with the ground's variables, changed by these.
@@ -214,6 +214,14 @@ impl Ground {
         let deletion = Try { operator, action: "app.delete", target, ip, reason: None };
         let entry = deletion.granted(clock::now(), &chance::bytes());
         assert_eq!(self.store.delete_app(self.app, &entry).await.expect("asked"), Deletion::Done);
+    }
+
+    /// How often something was done in these partitions of the table, such as `PutItem` in `SERVERS`.
+    pub fn uses(&self, action: &str, on: &str) -> u64 {
+        let uses = self.embedded.uses().into_iter();
+        uses.filter(|(used, _)| used.action == format!("dynamodb:{action}") && used.on == on)
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// What is kept of a call.
