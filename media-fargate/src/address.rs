@@ -74,6 +74,12 @@ pub async fn private(env: &Env, bound: SocketAddr) -> Result<SocketAddr, StartEr
     Ok(SocketAddr::new(ip, bound.port()))
 }
 
+/// Whether this server takes calls from elsewhere, and yet names itself to other media servers by an address that leads each
+/// of them to its own machine: what they would pass on never arrives here.
+pub fn is_cut_off(private: IpAddr, signalling: IpAddr) -> bool {
+    private.to_canonical().is_loopback() && !signalling.to_canonical().is_loopback()
+}
+
 fn wrong(var: env::Var, why: impl ToString) -> StartError {
     StartError::Invalid { var, why: why.to_string() }
 }
@@ -134,6 +140,29 @@ async fn answer(socket: &UdpSocket, asked: TransactionId) -> io::Result<IpAddr> 
             && !mapped.ip.is_unspecified();
         if answers {
             return Ok(mapped.ip);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_one_machine_alone_is_cut_off_from_nobody() {
+        for (private, signalling, expected) in [
+            ("127.0.0.1", "0.0.0.0", true),
+            ("127.0.0.1", "10.0.1.5", true),
+            ("::1", "::", true),
+            ("::ffff:127.0.0.1", "::", true),
+            ("127.0.0.1", "127.0.0.1", false),
+            ("::1", "127.0.0.1", false),
+            ("127.0.0.1", "::ffff:127.0.0.1", false),
+            ("10.0.1.5", "0.0.0.0", false),
+            ("fd00::5", "::", false),
+        ] {
+            let is = is_cut_off(private.parse().expect(private), signalling.parse().expect(signalling));
+            assert_eq!(is, expected, "{private}, {signalling}");
         }
     }
 }

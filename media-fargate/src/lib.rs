@@ -151,6 +151,11 @@ impl State {
         &self.calls
     }
 
+    /// Where other media servers are told to ask.
+    pub fn private(&self) -> SocketAddr {
+        self.owner.at()
+    }
+
     /// Calls that would begin here now.
     fn room(&self) -> usize {
         let begins = !self.calls.is_draining() && self.trunks.works();

@@ -63,6 +63,7 @@ async fn run(env: &Env) -> Result<(), StartError> {
     let private = listen(env, env::MEDIA_PRIVATE_LISTEN, PRIVATE_PORT).await?;
     let (at, private_at) = (address(&public)?, address(&private)?);
     let state = State::open(env, &store::Aws::from_process().await, private_at).await?;
+    tell_if_cut_off(state.private(), at);
 
     let stop = CancellationToken::new();
     let serving = [(public, media::router(state.clone())), (private, media::private_router(state.clone()))]
@@ -89,6 +90,18 @@ async fn run(env: &Env) -> Result<(), StartError> {
     trace::flush(trace::PATIENCE).await;
     tracing::info!("media.stopped");
     Ok(())
+}
+
+/// A server that is alone may well be so; nobody else could tell its operator, for requests to it just fail.
+fn tell_if_cut_off(private: SocketAddr, at: SocketAddr) {
+    if media::address::is_cut_off(private.ip(), at.ip()) {
+        let advice = format!(
+            "If there are several media servers, set {} to this one's address in their network, such as \
+             http://10.0.1.5:9090: what they pass on to this address stays on their own machine.",
+            env::MEDIA_PRIVATE_URL.0
+        );
+        tracing::warn!(address = %private, advice, "media.cut_off");
+    }
 }
 
 /// Whether the server that has the same configuration answers.

@@ -131,6 +131,27 @@ async fn configuration_wins_and_nobody_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_takes_calls_from_elsewhere_and_is_passed_none_is_told_what_to_set() {
+    let ground = Ground::new().await;
+    let anywhere = (env::MEDIA_LISTEN, "0.0.0.0:0");
+    for (variables, told) in [
+        (vec![anywhere], true),
+        (vec![anywhere, (env::MEDIA_PRIVATE_URL, "http://127.0.0.1:9090")], true),
+        (vec![anywhere, (env::MEDIA_PRIVATE_URL, "http://10.9.8.7:9090")], false),
+        (vec![], false),
+    ] {
+        // It says so before that it is ready.
+        let lines = ground.server(&variables).await.lines();
+        let said: Vec<_> = lines.iter().filter(|line| line.contains("media.cut_off")).collect();
+        assert_eq!(said.len(), usize::from(told), "{variables:?}: {lines:?}");
+        assert!(
+            said.iter().all(|line| line.contains("WARN") && line.contains("set C2C_MEDIA_PRIVATE_URL to")),
+            "{said:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_learn_its_address_does_not_start() {
     let ground = Ground::new().await;
     for (var, value, sentence) in [
