@@ -166,7 +166,7 @@ impl Bridge {
 
     async fn command(&mut self, command: Command) -> Option<Input> {
         match command {
-            Command::HangUp => Some(Input::Delete),
+            Command::HangUp(noticed) => Some(Input::Delete(noticed)),
             Command::Drain => Some(Input::Drain),
             Command::Deleted => Some(Input::Deleted),
             // It is over, as whoever asked learns from getting no answer.

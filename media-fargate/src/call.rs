@@ -40,8 +40,8 @@ pub enum Input {
     Trunk(Trunk),
     /// The widget said something on the channel `control`.
     Widget(FromWidget),
-    /// The widget asked by HTTP to end the call.
-    Delete,
+    /// The widget asked by HTTP to end the call, for what it noticed if it says so.
+    Delete(Option<ErrorCode>),
     /// A packet of audio came from a side. Once a second and side is often enough.
     Media(Leg),
     /// This server is to stop.
@@ -362,7 +362,10 @@ impl Call {
         match input {
             Input::Browser(event) => self.browser_event(event, now),
             Input::Trunk(event) => self.trunk_event(event, now),
-            Input::Widget(FromWidget::HangUp) | Input::Delete => self.hang_up(Reason::UserHangup, now),
+            Input::Widget(FromWidget::HangUp(noticed)) | Input::Delete(noticed) => match noticed {
+                None => self.hang_up(Reason::UserHangup, now),
+                Some(code) => self.fail(code, now),
+            },
             Input::Widget(FromWidget::Hold(on)) => self.hold(on, now),
             Input::Widget(FromWidget::Digits(digits)) => self.press(digits),
             Input::Media(leg) => self.heard(leg, now),

@@ -12,7 +12,7 @@ use std::{
 use domain::id::{AppId, CallId, SessionId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::browser::AcceptError;
+use crate::{browser::AcceptError, codes::ErrorCode};
 
 /// Requests waiting at one call; a call that takes none is stuck.
 const MAX_WAITING: usize = 8;
@@ -20,8 +20,8 @@ const MAX_WAITING: usize = 8;
 /// A request about a running call.
 #[derive(Debug)]
 pub enum Command {
-    /// The visitor hung up.
-    HangUp,
+    /// The visitor hung up; or the widget did, for what it noticed.
+    HangUp(Option<ErrorCode>),
     /// The browser has a new offer, for an ICE restart.
     Restart {
         /// The offer.
@@ -232,8 +232,8 @@ mod tests {
         let mut place = calls.admit().expect("a place");
         let mut commands = place.occupy(call, app(), session);
         assert!(calls.find(call, other).is_none());
-        calls.find(call, session).expect("it runs").send(Command::HangUp).await.expect("it listens");
-        assert!(matches!(commands.recv().await, Some(Command::HangUp)));
+        calls.find(call, session).expect("it runs").send(Command::HangUp(None)).await.expect("it listens");
+        assert!(matches!(commands.recv().await, Some(Command::HangUp(None))));
         drop(place);
         assert!(calls.find(call, session).is_none());
     }

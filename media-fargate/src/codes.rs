@@ -27,7 +27,8 @@ impl Reason {
     }
 }
 
-/// Why a call did not come about, or broke off: those codes of the contract that a media server can find.
+/// Why a call did not come about, or broke off: those codes of the contract that a media server can find, or hear of from
+/// the widget while a call runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
@@ -51,11 +52,19 @@ pub enum ErrorCode {
     ProviderInactive,
     /// A fault of ours.
     Internal,
+    /// The page took the microphone away.
+    MicPolicy,
+    /// The visitor took the microphone away.
+    MicDenied,
+    /// The microphone was unplugged, and there is no other.
+    MicMissing,
+    /// Something else took the microphone.
+    MicBusy,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::NetworkUnreachable,
         Self::MediaFailed,
         Self::NoAudio,
@@ -66,11 +75,33 @@ impl ErrorCode {
         Self::CallLimit,
         Self::ProviderInactive,
         Self::Internal,
+        Self::MicPolicy,
+        Self::MicDenied,
+        Self::MicMissing,
+        Self::MicBusy,
+    ];
+    /// What a widget may say that ended a call: what happens to sound, connection and microphone at the visitor's, and in
+    /// itself, it may well notice first. What the trunk says, and what we decide, it only ever hears from us.
+    pub const NOTICED: [Self; 9] = [
+        Self::NetworkUnreachable,
+        Self::MediaFailed,
+        Self::NoAudio,
+        Self::NoAnswer,
+        Self::Internal,
+        Self::MicPolicy,
+        Self::MicDenied,
+        Self::MicMissing,
+        Self::MicBusy,
     ];
 
     /// The one of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// The one of this name that a widget may say.
+    pub fn noticed(name: &str) -> Option<Self> {
+        Self::NOTICED.into_iter().find(|code| code.as_str() == name)
     }
 
     /// Its name on the wire.
@@ -86,6 +117,10 @@ impl ErrorCode {
             Self::CallLimit => "call_limit",
             Self::ProviderInactive => "provider_inactive",
             Self::Internal => "internal",
+            Self::MicPolicy => "mic_policy",
+            Self::MicDenied => "mic_denied",
+            Self::MicMissing => "mic_missing",
+            Self::MicBusy => "mic_busy",
         }
     }
 
@@ -101,7 +136,11 @@ impl ErrorCode {
             Self::DestinationUnavailable => "The destination could not be reached.",
             Self::CallLimit => "The call reached the longest time a call may take.",
             Self::ProviderInactive => "The app that was called is no longer there.",
-            Self::Internal => "The media server failed or was stopped.",
+            Self::Internal => "The call broke by a fault of ours, or its media server was stopped.",
+            Self::MicPolicy => "The page took the microphone away.",
+            Self::MicDenied => "The visitor took the microphone away.",
+            Self::MicMissing => "The microphone was unplugged.",
+            Self::MicBusy => "Something else took the microphone.",
         }
     }
 
@@ -134,6 +173,27 @@ mod tests {
             assert_eq!(serde_json::to_value(code).expect("a string"), code.as_str());
             assert!(code.message().ends_with('.'), "{code:?}");
             assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
+        }
+    }
+
+    #[test]
+    fn a_widget_says_what_it_can_notice_and_nothing_else() {
+        let mut noticed: Vec<_> = ERROR_CODES.into_iter().filter(|name| ErrorCode::noticed(name).is_some()).collect();
+        noticed.sort_unstable();
+        let of_the_widget = [
+            "internal",
+            "media_failed",
+            "mic_busy",
+            "mic_denied",
+            "mic_missing",
+            "mic_policy",
+            "network_unreachable",
+            "no_answer",
+            "no_audio",
+        ];
+        assert_eq!(noticed, of_the_widget);
+        for name in ["user_hangup", "No_Audio", "no_audio ", ""] {
+            assert_eq!(ErrorCode::noticed(name), None, "{name}");
         }
     }
 

@@ -84,8 +84,8 @@ impl ToWidget {
 /// What the widget tells us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromWidget {
-    /// The visitor hung up.
-    HangUp,
+    /// The visitor hung up; or the widget does, for what it noticed.
+    HangUp(Option<ErrorCode>),
     /// The visitor puts the call on hold, or takes it back.
     Hold(bool),
     /// The visitor pressed keys.
@@ -119,7 +119,10 @@ impl Digits {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 enum Message {
-    HangUp,
+    HangUp {
+        #[serde(default)]
+        error_code: Value,
+    },
     Hold {
         on: bool,
     },
@@ -161,7 +164,8 @@ fn parse(message: &[u8]) -> Option<FromWidget> {
     // By way of an object, for an array would pass as one, too.
     let object: Map<String, Value> = serde_json::from_slice(message).ok()?;
     Some(match serde_json::from_value(Value::Object(object)).ok()? {
-        Message::HangUp => FromWidget::HangUp,
+        // Whatever else stands there: nobody is kept from hanging up.
+        Message::HangUp { error_code } => FromWidget::HangUp(error_code.as_str().and_then(ErrorCode::noticed)),
         Message::Hold { on } => FromWidget::Hold(on),
         Message::Digits { digits, duration_ms } => FromWidget::Digits(Digits::new(&digits, duration_ms)?),
     })
@@ -183,8 +187,12 @@ mod tests {
         let mut ignored = 0;
         let mut reader = Reader::default();
         for (text, expected) in [
-            (r#"{"type":"hang_up"}"#, Some(FromWidget::HangUp)),
-            (r#"{"type":"hang_up","why":"later versions may say"}"#, Some(FromWidget::HangUp)),
+            (r#"{"type":"hang_up"}"#, Some(FromWidget::HangUp(None))),
+            (r#"{"type":"hang_up","why":"later versions may say"}"#, Some(FromWidget::HangUp(None))),
+            (r#"{"type":"hang_up","errorCode":"no_audio"}"#, Some(FromWidget::HangUp(Some(ErrorCode::NoAudio)))),
+            (r#"{"type":"hang_up","errorCode":"busy"}"#, Some(FromWidget::HangUp(None))),
+            (r#"{"type":"hang_up","errorCode":"of later versions"}"#, Some(FromWidget::HangUp(None))),
+            (r#"{"type":"hang_up","errorCode":["no_audio"]}"#, Some(FromWidget::HangUp(None))),
             (r#"{"type":"hold","on":true}"#, Some(FromWidget::Hold(true))),
             (r#"{"type":"hold","on":false}"#, Some(FromWidget::Hold(false))),
             (r#"{"type":"digits","digits":"1*#d"}"#, digits("1*#D", 120)),
@@ -215,7 +223,7 @@ mod tests {
     fn sizes_are_bounded() {
         let mut reader = Reader::default();
         let padded = |bytes: usize| format!("{:<bytes$}", r#"{"type":"hang_up"}"#);
-        assert_eq!(reader.read(padded(MAX_BYTES).as_bytes()), Some(FromWidget::HangUp));
+        assert_eq!(reader.read(padded(MAX_BYTES).as_bytes()), Some(FromWidget::HangUp(None)));
         assert_eq!(reader.read(padded(MAX_BYTES + 1).as_bytes()), None);
         assert!(Digits::new(&"1".repeat(MAX_DIGITS), 100).is_some());
         assert_eq!(Digits::new(&"1".repeat(MAX_DIGITS + 1), 100), None);

@@ -67,6 +67,11 @@ impl Owner {
         if is_private(at.ip()) && at.port() != 0 { Ok(Self { at, process }) } else { Err(NotPrivate) }
     }
 
+    /// Where it is asked.
+    pub fn at(&self) -> SocketAddr {
+        self.at
+    }
+
     /// Its name.
     pub fn process(&self) -> &str {
         &self.process

@@ -4,7 +4,9 @@
 //!   audio sendrecv, at most one data section, no trickle needed: our candidates are all in the answer and the browser's
 //!   are learnt). 201, the answer, and `Location: /v1/calls/{callId}`. The contact centre is called once the browser is
 //!   connected; what happens from then on is said on the data channel `control` ([`crate::control`]).
-//! - `DELETE` on it hangs up: 204, also when it is over already. `PATCH` on it with a new offer (`application/sdp`) restarts
+//! - `DELETE` on it hangs up: 204, also when it is over already. With `?errorCode=no_audio`, or another code that a widget
+//!   can notice ([`ErrorCode::NOTICED`]), the call ended for that reason and not because its visitor wished so, as on the
+//!   channel; anything else there is left aside. `PATCH` on it with a new offer (`application/sdp`) restarts
 //!   ICE: 200 and the new answer, 410 when the call is over. Both need a token of the call's session; a renewed one will
 //!   do. Either may reach another server than the one that runs the call, which then passes it on ([`crate::forward`]).
 //!
@@ -46,7 +48,7 @@ use edge::{
     extract::{Bearer, ClientIp, Now, Path},
     problem::{Kind, Problem},
 };
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use store::calls::{Busy, Stored};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -60,6 +62,7 @@ use crate::{
     bridge::{self, Bridge},
     browser::{AcceptError, MAX_OFFER_BYTES, Offer, OfferError},
     calls::{Command, Refusal},
+    codes::ErrorCode,
     forward::{self, Answer, Owner, Unconnected},
     record::{Recorder, stubbornly},
     sip::{Credential, Invite, Trunk, headers},
@@ -358,7 +361,7 @@ async fn take_over(state: &State, session: &Session, token: &str, now: Timestamp
             return Ok(false);
         }
     } else {
-        match ask_owner(&stored, Method::GET, token, "").await {
+        match ask_owner(&stored, Method::GET, "", token, "").await {
             Ok(Answer::Owner(answer)) if answer.status() != StatusCode::NOT_FOUND => return Ok(false),
             Ok(Answer::Owner(_)) => {}
             Ok(Answer::Gone) | Err(_) => bury(state, session.clone(), id, now).await?,
@@ -379,24 +382,33 @@ fn withdraw(state: &State, session: &Session, stored: Stored) -> JoinHandle<()> 
 
 /// What is wanted of a call that runs.
 enum Wish {
-    /// `DELETE`.
-    HangUp,
+    /// `DELETE`, for what the widget noticed if it says so.
+    HangUp(Option<ErrorCode>),
     /// `PATCH`: this offer is to be answered.
     Restart(String),
 }
 
 impl Wish {
     async fn read(request: Request) -> Result<Self, Problem> {
-        if request.method() == Method::DELETE { Ok(Self::HangUp) } else { read_offer(request).await.map(Self::Restart) }
+        match *request.method() {
+            Method::DELETE => Ok(Self::HangUp(noticed(request.uri()))),
+            _ => read_offer(request).await.map(Self::Restart),
+        }
     }
 
     /// What is answered when the call is over.
     fn late(&self) -> Result<Response, Problem> {
         match self {
-            Self::HangUp => Ok(StatusCode::NO_CONTENT.into_response()),
+            Self::HangUp(_) => Ok(StatusCode::NO_CONTENT.into_response()),
             Self::Restart(_) => Err(Problem::new(Kind::Gone, "This call is over.")),
         }
     }
+}
+
+/// What its query says that ended a call. No code of ours needs an escape.
+fn noticed(uri: &Uri) -> Option<ErrorCode> {
+    let code = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("errorCode="))?;
+    ErrorCode::noticed(code)
 }
 
 /// `DELETE` and `PATCH`.
@@ -456,7 +468,7 @@ async fn here(state: &State, session: &Session, id: CallId, wish: &Wish) -> Resu
     let stuck = || Problem::new(Kind::Unavailable, "The call does not answer. Please try again shortly.");
     let (answer, answered) = oneshot::channel();
     let command = match wish {
-        Wish::HangUp => Command::HangUp,
+        Wish::HangUp(noticed) => Command::HangUp(*noticed),
         Wish::Restart(offer) => Command::Restart { offer: offer.clone(), answer },
     };
     match commands.try_send(command) {
@@ -465,7 +477,7 @@ async fn here(state: &State, session: &Session, id: CallId, wish: &Wish) -> Resu
         Err(mpsc::error::TrySendError::Closed(_)) => return wish.late().map(Some),
         Err(mpsc::error::TrySendError::Full(_)) => return Err(stuck()),
     }
-    if matches!(wish, Wish::HangUp) {
+    if matches!(wish, Wish::HangUp(_)) {
         return Ok(Some(StatusCode::NO_CONTENT.into_response()));
     }
     match timeout(RESTART_LIMIT, answered).await {
@@ -490,11 +502,12 @@ async fn elsewhere(
     if is_over(&stored, now) || stored.owner == state.owner.to_string() {
         return wish.late();
     }
-    let (method, offer) = match &wish {
-        Wish::HangUp => (Method::DELETE, ""),
-        Wish::Restart(offer) => (Method::PATCH, offer.as_str()),
+    let (method, query, offer) = match &wish {
+        Wish::HangUp(Some(noticed)) => (Method::DELETE, format!("?errorCode={}", noticed.as_str()), ""),
+        Wish::HangUp(None) => (Method::DELETE, String::new(), ""),
+        Wish::Restart(offer) => (Method::PATCH, String::new(), offer.as_str()),
     };
-    match ask_owner(&stored, method, token, offer).await {
+    match ask_owner(&stored, method, &query, token, offer).await {
         Ok(Answer::Owner(response)) => Ok(response),
         Ok(Answer::Gone) => {
             bury(state, session, id, now).await?;
@@ -508,8 +521,14 @@ async fn elsewhere(
     }
 }
 
-async fn ask_owner(stored: &Stored, method: Method, token: &str, offer: &str) -> Result<Answer, forward::Failure> {
-    let path = format!("/calls/{}", stored.call.id);
+async fn ask_owner(
+    stored: &Stored,
+    method: Method,
+    query: &str,
+    token: &str,
+    offer: &str,
+) -> Result<Answer, forward::Failure> {
+    let path = format!("/calls/{}{query}", stored.call.id);
     forward::forward(&stored.owner.parse::<Owner>()?, method, &path, token, offer).await
 }
 

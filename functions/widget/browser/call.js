@@ -68,7 +68,9 @@ export class Call {
     try {
       await this.#start();
     } catch (error) {
-      this.#fail(error instanceof Error && "code" in error ? String(error.code) : "internal");
+      const { code } = /** @type {any} */ (error);
+      // The browser's own exceptions have numbers.
+      this.#fail(typeof code === "string" ? code : "internal");
     }
   }
 
@@ -311,8 +313,8 @@ export class Call {
 
   /**
    * @param {import("./state.js").Input} input how it ends
-   * @param {"over" | "failed"} [how] `over`: the media server knows. `failed`: it does not, and would report that the visitor
-   *   hung up, so it hears of it only once our report is in: of two reports of one end, the first counts
+   * @param {"over" | "failed"} [how] `over`: the media server knows. `failed`: it does not, and one of an earlier version
+   *   reports that the visitor hung up, so it hears of it only once our report is in: of two reports of one end, the first counts
    */
   #finish(input, how) {
     if (this.#ended) return;
@@ -326,17 +328,23 @@ export class Call {
     this.#awake?.release().catch(() => undefined);
     if (how === "failed") {
       const limit = new Promise((resolve) => setTimeout(resolve, REPORT_MS));
-      this.over = Promise.race([reported, limit]).then(() => this.#leave(true));
+      const code = input.type === "failed" ? input.code : undefined;
+      this.over = Promise.race([reported, limit]).then(() => this.#leave(true, code));
     } else {
       this.over = Promise.resolve(this.#leave(how !== "over"));
     }
   }
 
-  /** @param {boolean} tell whether the media server is to be told */
-  #leave(tell) {
+  /**
+   * @param {boolean} tell whether the media server is to be told
+   * @param {string} [errorCode] what ended it, when that was not the visitor
+   */
+  async #leave(tell, errorCode) {
     const token = this.#around.bearer();
-    if (tell) this.#send({ type: "hang_up" });
-    const told = tell && this.#address && token ? deleteCall(this.#address, token) : undefined;
+    if (tell) this.#send({ type: "hang_up", errorCode });
+    const told = tell && this.#address && token ? deleteCall(this.#address, token, errorCode) : undefined;
+    // A connection that closes says that the visitor left, which is not to arrive first.
+    if (errorCode) await told;
     this.#peer?.close();
     return told;
   }

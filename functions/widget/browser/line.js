@@ -65,8 +65,10 @@ export async function patchOffer(address, offer, token) {
  * Hangs up; the request outlives the page. When it fails, the closed connection says the same.
  * @param {string} address
  * @param {string} token
+ * @param {string} [code] what ended it, when that was not the visitor
  */
-export const deleteCall = (address, token) => ask("DELETE", address, token, { ms: ANSWER_MS }).catch(() => undefined);
+export const deleteCall = (address, token, code) =>
+  ask("DELETE", code ? `${address}?errorCode=${code}` : address, token, { ms: ANSWER_MS }).catch(() => undefined);
 
 /**
  * @param {string} method

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const INPUTS: [(&str, Input); 27] = [
+const INPUTS: [(&str, Input); 29] = [
     ("connected", Input::Browser(Browser::Connected)),
     ("lost", Input::Browser(Browser::Disconnected)),
     ("browser-failed", Input::Browser(Browser::Failed)),
@@ -21,10 +21,12 @@ const INPUTS: [(&str, Input); 27] = [
     ("bye", Input::Trunk(Trunk::Bye)),
     ("trunk-failed", Input::Trunk(Trunk::Failed)),
     ("over", Input::Trunk(Trunk::Over)),
-    ("hang-up", Input::Widget(FromWidget::HangUp)),
+    ("hang-up", Input::Widget(FromWidget::HangUp(None))),
+    ("gives-up", Input::Widget(FromWidget::HangUp(Some(ErrorCode::NoAudio)))),
     ("hold", Input::Widget(FromWidget::Hold(true))),
     ("unhold", Input::Widget(FromWidget::Hold(false))),
-    ("delete", Input::Delete),
+    ("delete", Input::Delete(None)),
+    ("delete-lost", Input::Delete(Some(ErrorCode::MediaFailed))),
     ("hear-browser", Input::Media(Leg::Browser)),
     ("hear-trunk", Input::Media(Leg::Trunk)),
     ("drain", Input::Drain),
@@ -156,6 +158,7 @@ fn the_ways_a_start_fails() {
         ("…", "15 row end - 0, 15 error 15 NetworkUnreachable, 15 close, 15 END"),
         ("1 lost, 2 browser-failed, …", "2 row end - 0, 2 error 2 NetworkUnreachable, 2 close, 2 END"),
         ("3 delete, …", "3 row end - 0, 3 ended 3 UserHangup, 3 close, 3 END"),
+        ("3 delete-lost, …", "3 row end - 0, 3 error 3 MediaFailed, 3 close, 3 END"),
         ("3 closed, …", "3 close, 3 row end - 0, 3 ended 3 UserHangup, 3 END"),
         ("3 drain, …", "3 row end - 0, 3 error 3 Internal, 3 close, 3 END"),
         // Nothing of the trunk is possible before the INVITE; a browser that comes after the end comes too late.
@@ -240,6 +243,16 @@ fn a_conversation_and_its_ends() {
         ("5 hang-up, 5 bye, …", "5 stop, 5 BYE, 5 row end 0 0, 5 ended 5 UserHangup, 5 told, 7 close, 7 END"),
         ("5 bye, 5 hang-up, …", "5 stop, 5 row end 0 0, 5 ended 5 RemoteHangup, 5 told, 7 close, 7 END"),
         ("5 hang-up, …", "5 stop, 5 BYE, 5 row end 0 0, 5 ended 5 UserHangup, 5 told, 7 close, 37 END"),
+        // The widget gives up: the first word counts, and as it says both ways, only the way is another.
+        (
+            "5 gives-up, 5 delete, 5.1 over, 6 closed",
+            "5 stop, 5 BYE, 5 row end 0 0, 5 error 5 NoAudio, 5 told, 6 close, 6 END",
+        ),
+        (
+            "5 delete-lost, 5 gives-up, 5.1 over, 6 closed",
+            "5 stop, 5 BYE, 5 row end 0 0, 5 error 5 MediaFailed, 5 told, 6 close, 6 END",
+        ),
+        ("5 bye, 5 gives-up, …", "5 stop, 5 row end 0 0, 5 ended 5 RemoteHangup, 5 told, 7 close, 7 END"),
         ("5 closed, 5.1 over", "5 close, 5 stop, 5 BYE, 5 row end 0 0, 5 ended 5 UserHangup, 5.1 END"),
         ("5 drain, 6 over, …", "5 stop, 5 BYE, 5 row end 0 0, 5 error 5 Internal, 5 told, 7 close, 7 END"),
         ("5 trunk-failed, …", "5 stop, 5 row end 0 0, 5 error 5 DestinationUnavailable, 5 told, 7 close, 7 END"),

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use domain::{
     call::Call,
+    event::{Envelope, EventName},
     id::{CallId, DestinationId},
     session::Session,
     time::Timestamp,
 };
 use edge::{chance, clock, env};
 use reqwest::{Method, Response};
+use serde_json::json;
 use store::calls::{Busy, Stored};
 use tokio::net::TcpListener;
 
@@ -78,6 +80,53 @@ async fn a_call_is_restarted_and_hung_up_through_another_server() {
     for server in [&owner, &other] {
         assert_eq!(status(server, Method::DELETE, &call.path, &call.token).await, 204);
         assert_eq!(status(server, Method::PATCH, &call.path, &call.token).await, 410);
+    }
+}
+
+/// On the channel, at the server that runs the call, or at another one.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Channel,
+    Owner,
+    Other,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_widget_gives_up_is_noted_as_it_is_told_and_told_once() {
+    let ground = Ground::new().await;
+    ground.hears_ends().await;
+    let (owner, other) = (ground.server(&[]).await, ground.server(&[]).await);
+    for (way, says, noted) in [
+        (Way::Channel, "no_audio", "no_audio"),
+        (Way::Owner, "mic_missing", "mic_missing"),
+        (Way::Other, "media_failed", "media_failed"),
+        // Not the widget's to say: it hangs up.
+        (Way::Channel, "busy", "user_hangup"),
+        (Way::Owner, "provider_inactive", "user_hangup"),
+        (Way::Other, "%22", "user_hangup"),
+    ] {
+        let call = owner.call(&ground).await;
+        let path = format!("{}?lang=en&errorCode={says}", call.path);
+        match way {
+            Way::Channel => {
+                call.visitor.say(&json!({"type": "hang_up", "errorCode": says})).await;
+                // As a widget does, should its word on the channel be lost.
+                assert_eq!(status(&owner, Method::DELETE, &path, &call.token).await, 204);
+            }
+            Way::Owner => assert_eq!(status(&owner, Method::DELETE, &path, &call.token).await, 204),
+            Way::Other => assert_eq!(status(&other, Method::DELETE, &path, &call.token).await, 204),
+        }
+        let ended = call.visitor.told("ended").await;
+        let row = ground.over(call.id).await.call;
+        let Envelope { name, data, .. } = ground.next_end().await.expect("an event");
+        let (event, fields) = if noted == "user_hangup" {
+            (EventName::CallEnded, [&ended["reason"], &data["reason"]])
+        } else {
+            (EventName::CallError, [&ended["errorCode"], &data["errorCode"]])
+        };
+        assert_eq!((name, fields), (event, [&noted.into(), &noted.into()]), "{way:?} {says}");
+        assert_eq!(row.error_code.or(row.reason).as_deref(), Some(noted), "{way:?} {says}");
+        assert!(ground.next_end().await.is_none(), "{way:?} {says}: told twice");
     }
 }
 
@@ -168,7 +217,7 @@ async fn changes_are_counted_by_address() {
     assert_eq!(statuses, [400, 400, 400, 429]);
     assert!(answers[3].headers().contains_key("retry-after"));
     // The visitor hangs up on the channel, which is not counted.
-    call.visitor.say(&serde_json::json!({"type": "hang_up"})).await;
+    call.visitor.say(&json!({"type": "hang_up"})).await;
     call.visitor.told("ended").await;
 }
 

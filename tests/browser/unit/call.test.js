@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answerCode, errorType, level, postOffer, readControl } from "../../../functions/widget/browser/line.js";
+import { answerCode, deleteCall, errorType, level, postOffer, readControl } from "../../../functions/widget/browser/line.js";
 import { microphoneCode } from "../../../functions/widget/browser/microphone.js";
 import { ERRORS, isErrorCode, reportText } from "../../../functions/widget/browser/texts.js";
 
@@ -63,6 +63,19 @@ test("what the media server says on the control channel", () => {
     ["", undefined], ["{", undefined], [new ArrayBuffer(2), undefined],
   ];
   for (const [text, meant] of table) assert.deepEqual(readControl(text), meant, String(text));
+});
+
+test("a hang-up says what the widget noticed, and nothing of a visitor's own", async () => {
+  /** @type {string[]} */
+  const asked = [];
+  globalThis.fetch = async (url, how) => {
+    asked.push(`${how?.method} ${url}`);
+    return new Response(null, { status: 204 });
+  };
+  const address = "https://media.example/v1/calls/call_1";
+  await deleteCall(address, "token");
+  await deleteCall(address, "token", "no_audio");
+  assert.deepEqual(asked, [`DELETE ${address}`, `DELETE ${address}?errorCode=no_audio`]);
 });
 
 test("four levels of quality", () => {
