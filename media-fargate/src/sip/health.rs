@@ -1,6 +1,9 @@
 //! Which providers are there, for their operators to see: every active one is asked now and then, by one of the media
 //! servers that share the table, and what it answers is written down when it changed, and every few minutes.
 //!
+//! Each server goes through the list of active ones, a page at each look, and takes on whom nobody asks; whom it has taken
+//! on it asks every minute, wherever in the list it is.
+//!
 //! Nobody asks with a provider's password: one that wants it says so, which is an answer.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -73,7 +76,7 @@ struct Known {
 
 impl Watcher {
     async fn run(self) {
-        let (mut known, mut after) = (HashMap::<AppId, Known>::new(), None);
+        let (mut known, mut after, mut spread) = (HashMap::<AppId, Known>::new(), None, false);
         let mut looks = interval(self.pace.look);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -88,8 +91,12 @@ impl Watcher {
                     continue;
                 }
             };
-            after = page.items.last().map(|last| last.app_id).filter(|_| page.has_more);
             let now = edge::clock::now();
+            after = page.items.last().map(|last| last.app_id).filter(|_| page.has_more);
+            // Servers that were started together go through a long list each from a place of its own.
+            if !spread && let Some(seen) = after {
+                (after, spread) = (Some(somewhere_behind(seen, now)), true);
+            }
             // Those that are in the list no more are forgotten once nobody looked after them for a lease.
             known.retain(|_, known| known.next.plus(self.pace.lease) > now);
             let mut due = Vec::new();
@@ -101,6 +108,8 @@ impl Watcher {
                     before => due.push((active, before)),
                 }
             }
+            let ours = known.extract_if(|_, known| known.ours && known.next <= now);
+            due.extend(ours.map(|(app_id, known)| (Active { app_id, revision: known.revision }, Some(known))));
             known.extend(self.look_after(due).await);
         }
     }
@@ -161,6 +170,12 @@ impl Watcher {
     }
 }
 
+/// A place in the list behind this one: ids are in the order of their time.
+fn somewhere_behind(seen: AppId, now: Timestamp) -> AppId {
+    let share = f64::from(u32::from_be_bytes(edge::chance::bytes())) / f64::from(u32::MAX);
+    AppId::mint(seen.minted_at().plus(now.since(seen.minted_at()).mul_f64(share)), &edge::chance::bytes())
+}
+
 /// Once for each change.
 fn tell(app: AppId, before: Option<&ProviderHealth>, health: &ProviderHealth) {
     let (was, is) = (before.map(|before| before.reachable), health.reachable);
@@ -192,6 +207,18 @@ mod tests {
     use domain::app::ProviderFault;
 
     use super::{super::target::TargetError, *};
+
+    #[test]
+    fn servers_go_on_in_places_of_their_own() {
+        let (from, now) = (Timestamp::from_millis(1_000_000), Timestamp::from_millis(3_000_000));
+        let seen = AppId::mint(from, &[0; 10]);
+        let places: Vec<_> = (0..64).map(|_| somewhere_behind(seen, now)).collect();
+        assert!(places.iter().all(|place| *place > seen && place.minted_at() <= now), "{places:?}");
+        // One in 2^63 tries finds them all in one half.
+        let early = places.iter().filter(|place| place.minted_at().as_millis() < 2_000_000).count();
+        assert!((1..64).contains(&early), "{early} of 64");
+        assert_eq!(somewhere_behind(AppId::mint(now, &[0; 10]), from).minted_at(), now, "a clock behind another's");
+    }
 
     #[test]
     fn outcomes_as_operators_see_them() {

@@ -12,8 +12,8 @@ use std::{
 
 use domain::{
     app::{App, Codec, Provider, ProviderFault, ProviderHealth, ProviderKind, Transport},
-    audit::{Entry, Outcome},
-    id::{AppId, AuditId},
+    audit::Try,
+    id::AppId,
 };
 use embedded::{Config, Embedded};
 use media::sip::{
@@ -55,6 +55,10 @@ impl Ground {
     }
 
     async fn provider(&self, at: SocketAddr) {
+        self.provider_of(self.app, &at.to_string()).await;
+    }
+
+    async fn provider_of(&self, app: AppId, at: &str) {
         let provider = Provider {
             kind: ProviderKind::Sip,
             uri: format!("sip:{at}"),
@@ -66,7 +70,7 @@ impl Ground {
             context_headers: Vec::new(),
             active: true,
         };
-        self.store.seed_provider(self.app, &provider).await.expect("stored");
+        self.store.seed_provider(app, &provider).await.expect("stored");
     }
 
     /// What is written down, once it is like this.
@@ -159,6 +163,27 @@ async fn one_of_several_servers_asks_and_another_goes_on_when_it_dies() {
 }
 
 #[tokio::test]
+async fn who_is_taken_on_is_asked_in_time_however_long_the_list_is() {
+    let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
+    ground.provider(oracle.address).await;
+    // Two pages more, of addresses that cannot be read, so that nothing is ever sent.
+    for number in 0..=250 {
+        ground.provider_of(AppId::mint(edge::clock::now(), &[number; 10]), "[").await;
+    }
+    let pace = Pace { ask: Duration::from_millis(10), lease: Duration::from_secs(60), ..PACE };
+    health::start(ground.store.clone(), &server, "server", pace);
+    oracle.asks(2).await;
+    let looks = || ground.embedded.counts()["dynamodb.Query"];
+    let (asked, before, until) = (oracle.asked(), looks(), Instant::now() + PATIENCE);
+    while looks() < before + 10 {
+        assert!(Instant::now() < until, "{} looks", looks() - before);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let asked = oracle.asked() - asked;
+    assert!(asked >= 8, "asked {asked} times in ten looks");
+}
+
+#[tokio::test]
 async fn what_changes_is_written_down() {
     let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
     ground.provider(oracle.address).await;
@@ -175,17 +200,14 @@ async fn what_changes_is_written_down() {
     // The same is written down again now and then.
     ground.becomes(|health| health.checked_at.since(up.checked_at) > PACE.ask).await;
 
-    let entry = Entry {
-        id: AuditId::mint(edge::clock::now(), &[1; 10]),
-        at: edge::clock::now(),
+    let deletion = Try {
         operator: "Ada".to_owned(),
-        action: "provider.delete".to_owned(),
+        action: "provider.delete",
         target: String::new(),
         ip: [192, 0, 2, 1].into(),
-        outcome: Outcome::Granted,
         reason: None,
-        refusal: None,
     };
+    let entry = deletion.granted(edge::clock::now(), &[1; 10]);
     assert!(ground.store.delete_provider(ground.app, &entry).await.expect("deleted"));
     assert_eq!(ground.store.provider_health(ground.app).await.expect("read"), None);
     // Whatever was on its way is through after a few looks; then nobody asks, and nothing is written down.
