@@ -55,11 +55,11 @@ fn each_heavy_crate_has_one_door() {
         ("aws-config", &["store"]),
         ("lambda_http", &["edge"]),
         ("lambda_runtime", &["dispatch"]),
-        // Dispatch's way to customers' addresses; the console's to the deployment's own provider of sign-ins, which no
-        // customer names.
-        ("reqwest", &["console", "dispatch"]),
+        // Dispatch's way to customers' addresses.
+        ("reqwest", &["dispatch"]),
         // Dispatch's connections to customers' addresses; media's, by literal private addresses alone, to its like and to
-        // the container's own metadata; edge's to the operator's own collector of traces; the rest serves.
+        // the container's own metadata; edge's to the operator's own collector of traces and provider of sign-ins; the rest
+        // serves.
         ("hyper-util", &["dispatch", "edge", "embedded", "media"]),
         ("opentelemetry", &["edge"]),
         ("dynoxide-rs", &["embedded"]),

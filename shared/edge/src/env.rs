@@ -114,6 +114,8 @@ vars! {
     TURN_URLS = "C2C_TURN_URLS";
     /// What those relays share with us (coturn: `static-auth-secret`); credentials for them are made with it.
     TURN_SECRET = "C2C_TURN_SECRET";
+    /// How much is logged: a level, or levels by module, such as `info,store=debug`. Default `info`.
+    RUST_LOG = "RUST_LOG";
     /// Networks beside the public internet that deliveries, or calls, may reach, comma-separated `CIDR[:PORT]`. For one
     /// machine only: the template never sets it.
     ALLOW_DESTINATIONS = "C2C_ALLOW_DESTINATIONS";

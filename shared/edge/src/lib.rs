@@ -2,8 +2,8 @@
 //! told when something is wrong. The only crate that names `lambda_http`.
 
 pub mod chance;
+pub mod client;
 pub mod clock;
-mod collector;
 pub mod env;
 pub mod extract;
 pub mod lambda;

@@ -6,7 +6,6 @@ use std::fmt;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
     filter::{LevelFilter, Targets},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
@@ -19,7 +18,7 @@ use tracing_subscriber::{
 
 use crate::{
     clock,
-    env::Env,
+    env::{Env, RUST_LOG},
     line::Line,
     metric::{self, Place},
     trace,
@@ -33,14 +32,21 @@ const OURS: [&str; 11] =
 /// metrics and traces with the lines that they are read from.
 pub fn init(function: &'static str) {
     let env = Env::process();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().fmt_fields(JsonFields::new()).event_format(Lines::of(&env, function));
+    let lines = lines.with_max_level(LevelFilter::TRACE).finish().with(asked_for(env.text(RUST_LOG)));
     let traced = trace::start(&env, function);
     // Fails only when a subscriber is already there.
-    let _ = lines.with_env_filter(filter).finish().with(discreet()).with(traced.spans).try_init();
+    let _ = lines.with(discreet()).with(traced.spans).try_init();
     if let Some(why) = traced.fault {
         tracing::warn!(why, "traces.off");
     }
+}
+
+/// Lets through what is asked for: `debug`, or `info,store=trace`; what cannot be read asks for `info`. Targets and levels
+/// are all there is to ask for, so that no binary has to carry regular expressions.
+fn asked_for(rust_log: Option<String>) -> Targets {
+    let asked = rust_log.and_then(|asked| asked.parse().ok());
+    asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// Lets through what may be logged at all, whatever `RUST_LOG` asks for. Below `info` the SDK prints whole requests and
@@ -177,6 +183,22 @@ mod tests {
         );
         assert_eq!(deployed.len() + local.len(), 6);
         assert!(written("", || tracing::info!("session.created"))[0].get("_aws").is_none());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_heard() {
+        for (asked, target, level, heard) in [
+            (None, "store", Level::INFO, true),
+            (None, "store", Level::DEBUG, false),
+            (Some("warn"), "store", Level::INFO, false),
+            (Some("info,store=trace"), "store::table", Level::TRACE, true),
+            (Some("info,store=trace"), "edge", Level::DEBUG, false),
+            (Some("off"), "edge", Level::ERROR, false),
+            (Some("store=="), "edge", Level::INFO, true),
+        ] {
+            let filter = asked_for(asked.map(ToOwned::to_owned));
+            assert_eq!(filter.would_enable(target, &level), heard, "{asked:?} {target} {level}");
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::{
     chance, clock,
-    collector::Collector,
+    client::Client,
     env::{DEPLOYMENT, Env, OTLP_ENDPOINT, StartError, TRACES_SAMPLER, TRACES_SAMPLER_ARG, Var},
     line::Line,
 };
@@ -208,7 +208,7 @@ impl Traces {
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .with_protocol(Protocol::HttpBinary)
-            .with_http_client(Collector::default())
+            .with_http_client(Client::default())
             // Tried again with the next flush.
             .with_retry_policy(RetryPolicy::disabled())
             .build();

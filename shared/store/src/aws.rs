@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider, retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
+use aws_sdk_dynamodb::config::{SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -12,7 +16,10 @@ use aws_smithy_http_client::{
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: SdkConfig,
-    endpoints: Option<Endpoints>,
+    /// Addresses other than AWS's own.
+    dynamodb: Option<String>,
+    sqs: Option<String>,
+    kms: Option<String>,
 }
 
 /// Where stand-ins for the three services listen.
@@ -27,17 +34,32 @@ pub struct Endpoints {
 }
 
 impl Aws {
-    /// As the SDK finds it: the environment, a container's or an instance's role, `AWS_ENDPOINT_URL_*`. All services share
-    /// one HTTP client: the root certificates are parsed once, which a cold start feels.
-    pub async fn from_process() -> Self {
-        let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
+    /// As Lambda gives it to a function: region and access key in the environment, and `AWS_ENDPOINT_URL` or
+    /// `AWS_ENDPOINT_URL_{SERVICE}` for other addresses. The SDK's whole search for credentials, through files and other
+    /// services, is what a function's binary need not carry and a cold start need not wait for.
+    pub fn from_function() -> Self {
+        let endpoint =
+            |service| variable(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| variable("AWS_ENDPOINT_URL"));
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).map(Region::new))
+            .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+            .retry_config(retries())
             .timeout_config(timeouts())
-            .http_client(client)
+            .http_client(client())
+            .build();
+        Self { config, dynamodb: endpoint("DYNAMODB"), sqs: endpoint("SQS"), kms: endpoint("KMS") }
+    }
+
+    /// As the SDK finds it: the environment, a container's or an instance's role, files, `AWS_ENDPOINT_URL_*`.
+    pub async fn from_process() -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(retries())
+            .timeout_config(timeouts())
+            .http_client(client())
             .load()
             .await;
-        Self { config, endpoints: None }
+        Self { config, dynamodb: None, sqs: None, kms: None }
     }
 
     /// Stand-ins at these addresses, which accept any credentials.
@@ -46,20 +68,20 @@ impl Aws {
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(Self::LOCAL_REGION))
-            .credentials_provider(aws_sdk_dynamodb::config::SharedCredentialsProvider::new(credentials))
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .retry_config(retries())
             .timeout_config(timeouts())
             .build();
-        Self { config, endpoints: Some(endpoints) }
+        let Endpoints { dynamodb, sqs, kms } = endpoints;
+        Self { config, dynamodb: Some(dynamodb), sqs: Some(sqs), kms: Some(kms) }
     }
 
     /// The same with an access key of this id: stand-ins note who asks for what.
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
         let credentials = aws_sdk_dynamodb::config::Credentials::new(name, "local", None, None, "local");
-        let provider = aws_sdk_dynamodb::config::SharedCredentialsProvider::new(credentials);
-        let config = self.config.to_builder().credentials_provider(provider).build();
-        Self { config, endpoints: self.endpoints.clone() }
+        let provider = SharedCredentialsProvider::new(credentials);
+        Self { config: self.config.to_builder().credentials_provider(provider).build(), ..self.clone() }
     }
 
     /// The region that stand-ins are spoken to in.
@@ -67,27 +89,42 @@ impl Aws {
 
     pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config);
-        if let Some(at) = &self.endpoints {
-            config.set_endpoint_url(Some(at.dynamodb.clone()));
+        if let Some(at) = &self.dynamodb {
+            config.set_endpoint_url(Some(at.clone()));
         }
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
         let mut config = aws_sdk_sqs::config::Builder::from(&self.config);
-        if let Some(at) = &self.endpoints {
-            config.set_endpoint_url(Some(at.sqs.clone()));
+        if let Some(at) = &self.sqs {
+            config.set_endpoint_url(Some(at.clone()));
         }
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
     pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
         let mut config = aws_sdk_kms::config::Builder::from(&self.config);
-        if let Some(at) = &self.endpoints {
-            config.set_endpoint_url(Some(at.kms.clone()));
+        if let Some(at) = &self.kms {
+            config.set_endpoint_url(Some(at.clone()));
         }
         aws_sdk_kms::Client::from_conf(config.build())
     }
+}
+
+/// A variable that the SDK reads too, and that no function of ours has another meaning for.
+#[expect(clippy::disallowed_methods, reason = "the SDK would read the same from the process")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// All services share one: the root certificates are parsed once, which a cold start feels.
+fn client() -> SharedHttpClient {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(3)
 }
 
 /// A Lambda function has seconds, not minutes; the SDK's own defaults have no limit on an attempt. Dispatch makes up to
