@@ -459,8 +459,14 @@ def check_kept(template):
 
 
 def check_readme(template):
-    """Outputs and parameters that README's commands name are there."""
+    """Outputs and parameters that README's commands name are there, and the lines of the log that it says to look for."""
     text = (ROOT / "README.md").read_text()
+    operate = text[text.index("\n## Operate it"):text.index("\n## What a call takes")]
+    lines = set(re.findall(r"`([a-z]+\.[a-z_]+)`", operate))
+    code = "".join(path.read_text() for folder in ("functions", "media-fargate", "shared") for path in (ROOT / folder).glob("**/src/**/*.rs"))
+    unwritten = {line for line in lines if f'"{line}"' not in code}
+    if len(lines) < 15 or unwritten:
+        raise Wrong(f"nobody writes {unwritten}, which README says to look for")
     outputs = set(re.findall(r"`(\w+)`", "".join(re.findall(r"outputs?((?:,? (?:and )?`\w+`)+)", text))))
     given = "".join(re.findall(r"parameter-overrides.*(?:\n +\S+=.*)*", text))
     parameters = set(re.findall(r"\b([A-Z][a-z]\w+)=", given))
