@@ -22,6 +22,7 @@ use media::sip::{
 };
 use store::{
     Aws, Endpoints, Store,
+    provider_health::Watch,
     provision::{self, TableSpec},
 };
 
@@ -166,9 +167,12 @@ async fn one_of_several_servers_asks_and_another_goes_on_when_it_dies() {
 async fn who_is_taken_on_is_asked_in_time_however_long_the_list_is() {
     let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
     ground.provider(oracle.address).await;
-    // Two pages more, of addresses that cannot be read, so that nothing is ever sent.
-    for number in 0..=250 {
-        ground.provider_of(AppId::mint(edge::clock::now(), &[number; 10]), "[").await;
+    // Two pages more, that somebody else looks after.
+    let (now, app) = (edge::clock::now(), |number| AppId::mint(edge::clock::now(), &[number; 10]));
+    for app in (0..=210).map(app) {
+        ground.provider_of(app, &oracle.address.to_string()).await;
+        let theirs = ground.store.watch_provider(app, "another", now.plus(Duration::from_secs(600)), now).await;
+        assert_eq!(theirs.expect("asked"), Watch::Ours(None));
     }
     let pace = Pace { ask: Duration::from_millis(10), lease: Duration::from_secs(60), ..PACE };
     health::start(ground.store.clone(), &server, "server", pace);
