@@ -355,6 +355,9 @@ def check_alarms(alarms):
         # Ignoring few samples, CloudWatch judges a p95 from two hundred on: a small deployment would never hear.
         if "EvaluateLowSampleCountPercentile" in properties or "AlarmActions" not in properties:
             raise Wrong(f"{name} is not heard of")
+        # Whatever TreatMissingData says, CloudWatch lets an alarm over DynamoDB's metrics stand while they are missing.
+        if "AWS/DynamoDB" in json.dumps(properties) and "TIME_SERIES(0)" not in json.dumps(properties):
+            raise Wrong(f"{name} never ends")
     told = set(re.findall(r"^\| \*\*(\w+)\*\* \|", readme, re.M))
     if named != told:
         raise Wrong(f"alarms and runbook differ: {sorted(named ^ told)}")
