@@ -3,22 +3,32 @@
 use std::{collections::BTreeMap, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::Parser;
-use edge::{env::Env, trace};
+use edge::{
+    env::{Env, RUST_LOG},
+    trace,
+};
 use local::{House, LocalJson, Options, options::Arguments};
 use tokio::signal;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
-/// Our own lines; the SDK's only when something is wrong.
-const LOGGED: &str = "info,aws_config=warn,aws_smithy_runtime=warn,dynoxide=warn,hyper=warn";
+/// Heard only when something is wrong, unless `RUST_LOG` says otherwise; the rest are our own lines.
+const QUIET: [&str; 4] = ["aws_config", "aws_smithy_runtime", "dynoxide", "hyper"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Log lines go to standard error: what stands on standard output can be read by a script.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    let traced = trace::start(&Env::process(), "click-to-call");
-    let log = log.with_ansi(std::io::stderr().is_terminal()).finish().with(edge::log::discreet());
+    let env = Env::process();
+    let asked: Option<Targets> = env.text(RUST_LOG).and_then(|asked| asked.parse().ok());
+    let ours = || Targets::new().with_default(LevelFilter::INFO).with_targets(QUIET.map(|of| (of, LevelFilter::WARN)));
+    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);
+    let log = log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).finish();
+    let traced = trace::start(&env, "click-to-call");
+    let log = log.with(asked.unwrap_or_else(ours)).with(edge::log::discreet());
     log.with(traced.spans).init();
     if let Some(fault) = traced.fault {
         return refuse(&format!("{fault}."));
