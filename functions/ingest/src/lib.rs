@@ -34,20 +34,18 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the configuration.
+    /// Reads the configuration, and the keys that tokens are verified with.
     ///
     /// # Errors
     /// When a variable is missing or wrong.
     pub async fn open(env: &Env, aws: &Aws) -> Result<Self, StartError> {
         let store = Store::open(aws, env.required::<String>(env::TABLE)?);
         let queue = Queue::open(aws, env.required::<String>(env::DELIVERY_QUEUE_URL)?);
-        Ok(Self {
-            events: Events::open(store.clone(), queue),
-            verifier: Verifier::open(store.clone()),
-            limiter: Limiter::open(store.clone(), Scope::Events, env.limits(Scope::Events)?),
-            store,
-            cdn: env.optional(env::CDN_PROOF_SHA256)?,
-        })
+        let limiter = Limiter::open(store.clone(), Scope::Events, env.limits(Scope::Events)?);
+        let cdn = env.optional(env::CDN_PROOF_SHA256)?;
+        let verifier = Verifier::open(store.clone());
+        verifier.prepare(edge::clock::now()).await;
+        Ok(Self { events: Events::open(store.clone(), queue), verifier, limiter, store, cdn })
     }
 
     /// Whose session it is that asks, within the limits of its address and its app.

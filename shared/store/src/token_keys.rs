@@ -148,6 +148,15 @@ impl Verifier {
         Self { store, held: Arc::default() }
     }
 
+    /// Looks already now, so that the first token does not wait for keys, nor for the connection to the table. A key that
+    /// is made the moment after is looked for as if this had not been; so is every key when the table is away.
+    pub async fn prepare(&self, now: Timestamp) {
+        match self.store.verifying_keys(now).await {
+            Ok(keys) => self.held.write().unwrap_or_else(PoisonError::into_inner).keys = keys,
+            Err(error) => tracing::warn!(cause = %error, "token_keys.not_read"),
+        }
+    }
+
     /// Checks a token.
     ///
     /// # Errors
