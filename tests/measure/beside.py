@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 EVENTS = int(os.environ.get("C2C_EVENTS", "200"))
+TRIES = 5
 ROOT = Path(__file__).resolve().parent.parent.parent
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -75,14 +76,19 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 
 def ask(origin, method, path, token=None, body=None):
-    """A request to a house, whose hosts all lead to this machine; the answer's data."""
+    """A request to a house, whose hosts all lead to this machine; the answer's data. A 503 says that the same may be tried
+    again: an event is delivered once for all that."""
     at = urlsplit(origin)
-    connection = http.client.HTTPConnection("127.0.0.1", at.port, timeout=30)
     headers = {"host": at.netloc, "content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
-    connection.request(method, path, None if body is None else json.dumps(body), headers)
-    answer = connection.getresponse()
-    text = answer.read()
-    connection.close()
+    for left in reversed(range(TRIES)):
+        connection = http.client.HTTPConnection("127.0.0.1", at.port, timeout=30)
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        if answer.status != 503 or not left:
+            break
+        time.sleep(float(answer.getheader("retry-after") or 1))
     if answer.status >= 300:
         sys.exit(f"{method} {origin}{path} answers {answer.status}: {text.decode()}")
     return json.loads(text) if text else {}
