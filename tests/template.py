@@ -329,6 +329,8 @@ def check_image(service):
     times = f"--interval={health['Interval']}s --timeout={health['Timeout']}s --start-period={health['StartPeriod']}s"
     for line in (
         f"FROM --platform=$BUILDPLATFORM docker.io/library/rust:{compiler}-bookworm AS build",
+        # One that is not said is the first stage's, by buildah 1.28: a program in another processor's image.
+        "FROM --platform=$TARGETPLATFORM gcr.io/distroless/cc-debian12:nonroot",
         # A path that is nothing in Debian: /media is a directory there, and the program came to lie in it.
         f"COPY --from=build --chmod=0555 /usr/local/bin/media {program}",
         f'ENTRYPOINT ["{program}"]',
