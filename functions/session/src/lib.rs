@@ -232,8 +232,8 @@ async fn create(
         preview: preview.as_ref().and_then(|key| key.as_ref().ok()),
     };
     let found = state.store.visit(app, wanted, now).await.map_err(Problem::unavailable)?;
-    let known = found.app.ok_or_else(Problem::app_not_found)?;
-    if !known.widget_key.admits(&asked.widget_key) {
+    let found = found.ok_or_else(Problem::app_not_found)?;
+    if !found.app.widget_key.admits(&asked.widget_key) {
         return Err(Problem::unauthorized("The widget key does not belong to this app."));
     }
     let profile = async {
@@ -276,9 +276,9 @@ async fn create(
     tracing::info!(app = %app, session = %session.id, open, preview, client = shorten(ip), "session.created");
     let widget = Widget {
         design: Published::new(version, &content),
-        custom_code: known.custom_code,
+        custom_code: found.app.custom_code,
         code_origin: &state.code_origin,
-        allowed_origins: &known.allowed_origins,
+        allowed_origins: &found.app.allowed_origins,
     };
     let given = Given { token, open, closed, destination_id: session.profile, media: state.media(now), widget };
     Ok(reply::data(StatusCode::CREATED, now, given))

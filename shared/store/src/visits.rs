@@ -34,8 +34,8 @@ pub struct Wanted<'a> {
 /// What there is for it.
 #[derive(Clone, Debug)]
 pub struct Visit {
-    /// The app; `None` when there is none of this id.
-    pub app: Option<App>,
+    /// The app.
+    pub app: App,
     /// Its provider, if one is configured.
     pub provider: Option<Provider>,
     /// Its business hours, if it said any.
@@ -50,11 +50,11 @@ pub struct Visit {
 }
 
 impl Store {
-    /// Reads what a visit begins with.
+    /// Reads what a visit begins with; `None`: there is no app of this id.
     ///
     /// # Errors
     /// When the table cannot be reached.
-    pub async fn visit(&self, app: AppId, wanted: Wanted<'_>, now: Timestamp) -> Result<Visit, Error> {
+    pub async fn visit(&self, app: AppId, wanted: Wanted<'_>, now: Timestamp) -> Result<Option<Visit>, Error> {
         let [at_app, at_provider, at_hours] = [Key::app(app), Key::provider(app), Key::hours(app)];
         let at_preview = wanted.preview.map(|key| Key::preview(app, &key.hash()));
         let at_design = if at_preview.is_some() { Key::draft(app) } else { Key::published(app) };
@@ -66,6 +66,7 @@ impl Store {
         let asked_for = [&at_preview, &at_profile, &at_route];
         let mut rows = self.rows(always.into_iter().chain(asked_for.into_iter().flatten())).await?;
 
+        let Some(app) = rows.take("an app", &at_app)?.and_then(Kept::present) else { return Ok(None) };
         let route: Option<Route> = rows.take_if("a routing key", at_route.as_ref())?;
         let default: Option<Route> = rows.take("a routing key", &at_default)?;
         let design = if at_preview.is_some() {
@@ -75,13 +76,13 @@ impl Store {
         } else {
             rows.take("a design", &at_design)?.map(|known: Version| (known.version, known.content))
         };
-        Ok(Visit {
-            app: rows.take("an app", &at_app)?.and_then(Kept::present),
+        Ok(Some(Visit {
+            app,
             provider: rows.take("a provider", &at_provider)?.map(|stored: providers::Stored| stored.provider),
             hours: rows.take("business hours", &at_hours)?,
             design,
             profile: rows.take_if("a profile", at_profile.as_ref())?.map(|stored: profiles::Stored| stored.profile),
             routed: route.or(default).map(|route| route.profile),
-        })
+        }))
     }
 }

@@ -11,6 +11,7 @@ use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, Request},
 };
+use domain::operator::Role;
 use edge::{
     extract::Now,
     problem::{Kind, Problem},
@@ -18,7 +19,7 @@ use edge::{
 use serde_json::{Map, Value};
 
 use super::{api::unreadable, turn::Turn};
-use crate::State;
+use crate::{State, operator::Operator};
 
 /// Bytes of a form at most: two areas of 64 KB, escaped.
 const MAX_FORM: usize = 1024 * 1024;
@@ -49,8 +50,11 @@ impl FromRequest<State> for Posted {
         let too_large = |_| Problem::new(Kind::PayloadTooLarge, "The form is too large, or did not arrive whole.");
         let body = to_bytes(body, MAX_FORM).await.map_err(too_large)?;
         let posted = Self::parse(&body)?;
-        // Before anybody looks whether the page still holds that.
-        if let Some(turn) = parts.extensions.get::<Turn>().filter(|_| !posted.read.is_empty()).cloned() {
+        // Before anybody looks whether the page still holds that. Who may change nothing waits for nobody.
+        let turn = parts.extensions.get::<Turn>().filter(|_| posted.saves()).cloned();
+        if let Some(turn) = turn
+            && Operator::from_request_parts(&mut parts, state).await?.needs(Role::Editor).is_ok()
+        {
             let Now(now) = Now::from_request_parts(&mut parts, state).await?;
             turn.take(&state.store, now).await?;
         }
@@ -89,6 +93,11 @@ impl Posted {
         }
         prune(&mut posted.value, "", &filled);
         Ok(posted)
+    }
+
+    /// Whether what the page held is to be written over: a button of a row changes nothing but the form.
+    fn saves(&self) -> bool {
+        !self.read.is_empty() && !self.act.contains(' ')
     }
 
     /// A text that was sent; empty when none was.

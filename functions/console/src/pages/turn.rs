@@ -28,7 +28,7 @@ pub(super) struct Turn {
     held: Arc<Mutex<Option<Held>>>,
 }
 
-/// A turn that was taken.
+/// A turn that was taken, or may have been.
 struct Held {
     store: Store,
     app: AppId,
@@ -49,6 +49,9 @@ impl Turn {
     pub(super) async fn take(&self, store: &Store, now: Timestamp) -> Result<(), Problem> {
         let Some((app, page)) = self.place.clone() else { return Ok(()) };
         let (holder, until) = (chance::hex::<16>(), Instant::now() + PATIENCE);
+        // From the first try on: one whose answer is lost may have taken it.
+        let held = Held { store: store.clone(), app, page: page.clone(), holder: holder.clone(), ended: false };
+        *self.slot() = Some(held);
         while !store.take_turn(app, &page, &holder, now).await.map_err(Problem::unavailable)? {
             if Instant::now() > until {
                 let message = "Somebody else is saving this page at this moment. Go back, and save yours again.";
@@ -56,7 +59,6 @@ impl Turn {
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
-        *self.slot() = Some(Held { store: store.clone(), app, page, holder, ended: false });
         Ok(())
     }
 
