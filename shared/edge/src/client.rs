@@ -87,3 +87,52 @@ impl HttpClient for Client {
         Ok(self.send(request, MAX_COLLECTED).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// What comes of asking somebody who answers these bytes and hangs up.
+    async fn asked(answer: &'static str) -> Result<Response<Bytes>, Failed> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = format!("http://{}/", listener.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.expect("a client");
+            let mut head = [0; 1024];
+            let _ = connection.read(&mut head).await.expect("a request");
+            connection.write_all(answer.as_bytes()).await.expect("written");
+        });
+        Client::default().send(Request::get(at).body(Bytes::new()).expect("a request"), 4).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_taken_as_it_is_or_not_at_all() {
+        let whole = asked("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd").await.expect("an answer");
+        assert_eq!((whole.status().as_u16(), whole.body().as_ref()), (200, b"abcd".as_slice()));
+        // Where it leads, nobody goes.
+        let elsewhere = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(asked(elsewhere).await.expect("an answer").status().as_u16(), 302);
+        for (answer, failed) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabcde", Failed::TooLong(4)),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", Failed::TooLong(4)),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab", Failed::Broken),
+            ("", Failed::Broken),
+        ] {
+            assert_eq!(asked(answer).await.expect_err("no answer"), failed, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = format!("http://{}/", listener.local_addr().expect("an address"));
+        drop(listener);
+        let request = Request::get(at).body(Bytes::new()).expect("a request");
+        assert_eq!(Client::default().send(request, 4).await.expect_err("nobody"), Failed::Unreachable);
+    }
+}
