@@ -14,7 +14,7 @@ const CONNECT_MS = 15_000;
 const PICK_UP_MS = 70_000;
 const SILENCE_MS = 5_000;
 const GIVE_UP_MS = 2_000;
-const REPORT_MS = 2_000;
+const LEAVE_MS = 2_000;
 // Lost: first let it come back by itself, then three restarts of ICE; after 30 s it is over.
 const RESTART_AFTER_MS = 2_000;
 const NEXT_RESTART_MS = 9_000;
@@ -147,6 +147,8 @@ export class Call {
     this.#peer = peer;
     peer.addTransceiver(microphone.getAudioTracks()[0], { direction: "sendrecv", streams: [microphone] });
     peer.ontrack = ({ track }) => {
+      // The answer may still be on its way in when the call ends.
+      if (this.#ended) return;
       this.#audio.srcObject = new MediaStream([track]);
       this.listen();
     };
@@ -327,9 +329,9 @@ export class Call {
     this.#audio.srcObject = null;
     this.#awake?.release().catch(() => undefined);
     if (how === "failed") {
-      const limit = new Promise((resolve) => setTimeout(resolve, REPORT_MS));
+      const limit = new Promise((resolve) => setTimeout(resolve, LEAVE_MS));
       const code = input.type === "failed" ? input.code : undefined;
-      this.over = Promise.race([reported, limit]).then(() => this.#leave(true, code));
+      this.over = Promise.race([reported, limit]).then(() => this.#leave(true, code, limit));
     } else {
       this.over = Promise.resolve(this.#leave(how !== "over"));
     }
@@ -338,13 +340,14 @@ export class Call {
   /**
    * @param {boolean} tell whether the media server is to be told
    * @param {string} [errorCode] what ended it, when that was not the visitor
+   * @param {Promise<unknown>} [limit] until when the connection may stay open
    */
-  async #leave(tell, errorCode) {
+  async #leave(tell, errorCode, limit) {
     const token = this.#around.bearer();
     if (tell) this.#send({ type: "hang_up", errorCode });
     const told = tell && this.#address && token ? deleteCall(this.#address, token, errorCode) : undefined;
     // A connection that closes says that the visitor left, which is not to arrive first.
-    if (errorCode) await told;
+    if (errorCode) await Promise.race([told, limit]);
     this.#peer?.close();
     return told;
   }
