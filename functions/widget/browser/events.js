@@ -1,6 +1,6 @@
 // Reports events to the server, each when it happens. A report that does not get through is tried once more, and then kept: it
-// goes when the network is back, when the page is shown or hidden, and at the latest when it is left. The visitor never waits
-// for a report and never hears of its failure.
+// goes when the network is back, when the page is shown or hidden, and at the latest when it is left; a server that asks for
+// patience gets it until then. The visitor never waits for a report and never hears of its failure.
 //
 // A repeat has the same id, and goes only to the session that may have the report already: there it is harmless, and to another
 // session it would be a second event. What is about a call belongs to the call's session from the start, for only there the media
@@ -32,11 +32,13 @@ export class Reports {
   #session;
   /** What may not have got through. @type {Set<Message>} */
   #kept = new Set();
+  /** Until then the server wants none of what is kept, by `performance.now()`. */
+  #notBefore = 0;
 
   /** @param {import("./session.js").Session} session */
   constructor(session) {
     this.#session = session;
-    const again = () => this.sendKept();
+    const again = () => void this.#sendAgain();
     addEventListener("online", again);
     document.addEventListener("visibilitychange", again);
   }
@@ -56,11 +58,19 @@ export class Reports {
     return this.#kept.delete(message) && (await this.#post(message)) === true;
   }
 
-  /** Sends what is kept; what belongs to a session that is over goes nowhere any more. */
+  /** Sends all that is kept, at once: the page goes. What belongs to a session that is over goes nowhere any more. */
   sendKept() {
     const messages = [...this.#kept];
     this.#kept.clear();
     for (const message of messages) void this.#post(message);
+  }
+
+  /** The same one by one, for as long as the server takes them: each that it refuses would count against the limit. */
+  async #sendAgain() {
+    for (const message of [...this.#kept]) {
+      if (performance.now() < this.#notBefore) return;
+      if (this.#kept.delete(message)) await this.#post(message);
+    }
   }
 
   /**
@@ -87,7 +97,10 @@ export class Reports {
       } else if (!refusal.passing) return false;
       this.#kept.add(message);
       if (this.#kept.size > MOST_KEPT) this.#kept.delete([...this.#kept][0]);
-      return Math.min(refusal.retryAfterMs ?? PAUSE_MS, LONGEST_PAUSE_MS);
+      const pause = refusal.retryAfterMs ?? PAUSE_MS;
+      // Without an answer there is nobody who asks for patience.
+      if (refusal.status && refusal.passing) this.#notBefore = Math.max(this.#notBefore, performance.now() + pause);
+      return Math.min(pause, LONGEST_PAUSE_MS);
     }
   }
 }

@@ -11,6 +11,7 @@ function page() {
   const [window, document] = [new EventTarget(), new EventTarget()];
   /** @type {{id: string, session: string}[]} */
   const sent = [];
+  /** @type {{status: number, retryAfter?: string}} */
   const network = { status: 0 };
   const session = {
     id: "ses_1",
@@ -28,9 +29,11 @@ function page() {
     fetch: async (_, { body, headers, keepalive }) => {
       assert.ok(keepalive, "it outlives the page");
       sent.push({ id: JSON.parse(body).id, session: headers.authorization.slice("Bearer ".length) });
-      const { status } = network;
+      const { status, retryAfter } = network;
       if (status === 0) throw new TypeError("no network");
-      return new Response(JSON.stringify(status < 300 ? { data: {} } : { error: { type: "…" } }), { status });
+      return new Response(JSON.stringify(status < 300 ? { data: {} } : { error: { type: "…" } }), {
+        status, headers: retryAfter ? { "retry-after": retryAfter } : {},
+      });
     },
   });
   const reports = new Reports(/** @type {any} */ (session));
@@ -153,3 +156,28 @@ test("what the server will not have is not kept, and of the rest the newest twen
   await it.settle();
   assert.deepEqual(it.ids(), Array.from({ length: 20 }, (_, number) => `b${number + 5}`));
 });
+
+for (const [status, retryAfter, ms] of /** @type {const} */ ([[429, "30", 30_000], [503, undefined, 1_000]])) {
+  test(`a server that answers ${status} is left alone for ${ms} ms, also by many changes of tab, but not where the page goes`, async (t) => {
+    let now = 0;
+    t.mock.method(performance, "now", () => now);
+    const it = page();
+    for (const id of ["a", "b", "c"]) await lose(it, id);
+    it.network.status = status;
+    it.network.retryAfter = retryAfter;
+    it.sent.length = 0;
+    const hide = async () => {
+      it.hide();
+      await it.settle();
+    };
+    await hide();
+    assert.deepEqual(it.ids(), ["a"], "the first refusal ends the round");
+    for (now of [1, ms / 2, ms - 1]) await hide();
+    assert.deepEqual(it.ids(), ["a"]);
+    now = ms;
+    await hide();
+    assert.deepEqual(it.ids(), ["a", "b"], "patience has its end");
+    it.leave();
+    assert.deepEqual(it.ids(), ["a", "b", "c", "a", "b"], "nothing waits where the page goes");
+  });
+}
