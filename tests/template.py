@@ -190,11 +190,13 @@ def names(value):
 
 def check_trust(who, statements):
     """One service takes a role on; where AWS says for whom, only for this account."""
+    if len(statements) != 1:
+        raise Wrong(f"{who} is taken on by {len(statements)} statements")
     for statement in statements:
         ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
         condition = None if TRUSTED.get(who) == "lambda" else ours
         should = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{TRUSTED.get(who)}.amazonaws.com"}}
-        if len(statements) != 1 or statement != should | ({"Condition": condition} if condition else {}):
+        if statement != should | ({"Condition": condition} if condition else {}):
             raise Wrong(f"{who} may be taken on by {statement.get('Principal')}")
 
 
@@ -537,6 +539,7 @@ def check_checks(templates):
     role = lambda t, name: next(one["Resources"][name]["Properties"] for one in t if name in one["Resources"])
     trust = lambda t, name: role(t, name)["AssumeRolePolicyDocument"]["Statement"][0]
     refuses("everybody in a role", templates, lambda t: trust(t, "SessionRole").update(Principal="*"))
+    refuses("nobody in a role", templates, lambda t: role(t, "SessionRole")["AssumeRolePolicyDocument"].update(Statement=[]))
     refuses("another account's tasks", templates, lambda t: trust(t, "MediaRole").pop("Condition"))
     refuses("a managed policy", templates, lambda t: role(t, "WidgetRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"]))
     refuses("all but some actions", templates, lambda t: statement(t, "WidgetRole", "Apps").update(NotAction=statement(t, "WidgetRole", "Apps").pop("Action")))
