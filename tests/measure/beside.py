@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 EVENTS = int(os.environ.get("C2C_EVENTS", "200"))
 TRIES = 5
+# Requests that were answered with 503.
+UNAVAILABLE = []
 ROOT = Path(__file__).resolve().parent.parent.parent
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -86,6 +88,8 @@ def ask(origin, method, path, token=None, body=None):
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
+        if answer.status == 503:
+            UNAVAILABLE.append(f"{method} {path}")
         if answer.status != 503 or not left:
             break
         time.sleep(float(answer.getheader("retry-after") or 1))
@@ -194,7 +198,10 @@ def main():
         with house(Path(sys.argv[1]).resolve(), Path(folder) / "old", allow, {}) as old:
             services = {f"AWS_ENDPOINT_URL_{name.upper()}": old["aws"][name] for name in ("dynamodb", "sqs", "kms")}
             with house(Path(sys.argv[2]).resolve(), Path(folder) / "new", allow, services) as new:
-                run(old, new, receiver, (sys.argv[3:] or [None])[0])
+                try:
+                    run(old, new, receiver, (sys.argv[3:] or [None])[0])
+                finally:
+                    print(f"{len(UNAVAILABLE)} answers were 503")
 
 
 if __name__ == "__main__":
