@@ -192,12 +192,12 @@ def check_trust(who, statements):
     """One service takes a role on; where AWS says for whom, only for this account."""
     if len(statements) != 1:
         raise Wrong(f"{who} is taken on by {len(statements)} statements")
-    for statement in statements:
-        ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
-        condition = None if TRUSTED.get(who) == "lambda" else ours
-        should = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{TRUSTED.get(who)}.amazonaws.com"}}
-        if statement != should | ({"Condition": condition} if condition else {}):
-            raise Wrong(f"{who} may be taken on by {statement.get('Principal')}")
+    [statement] = statements
+    ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    condition = None if TRUSTED.get(who) == "lambda" else ours
+    should = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": f"{TRUSTED.get(who)}.amazonaws.com"}}
+    if statement != should | ({"Condition": condition} if condition else {}):
+        raise Wrong(f"{who} may be taken on by {statement.get('Principal')}")
 
 
 def check_policies(templates):
