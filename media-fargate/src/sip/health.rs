@@ -114,43 +114,58 @@ impl Watcher {
         }
     }
 
-    /// A few at once.
+    /// A few at once. Whom this server has taken on stays so when a check fails, wherever in the list it is.
     async fn look_after(&self, due: Vec<(Active, Option<Known>)>) -> Vec<(AppId, Known)> {
         let (turns, mut checks) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
         for (active, before) in due {
             let (watcher, turns) = (self.clone(), turns.clone());
             checks.spawn(async move {
-                let _turn = turns.acquire_owned().await.ok()?;
-                match watcher.check(active, before).await {
-                    Ok(known) => known.map(|known| (active.app_id, known)),
-                    Err(cause) => {
-                        tracing::debug!(app = %active.app_id, %cause, "provider.unchecked");
-                        None
-                    }
-                }
+                let (_turn, mut before) = (turns.acquire_owned().await.ok()?, before);
+                let known = watcher.check(active, &mut before).await.unwrap_or_else(|cause| {
+                    tracing::debug!(app = %active.app_id, %cause, "provider.unchecked");
+                    before.map(|before| watcher.again(before))
+                });
+                known.map(|known| (active.app_id, known))
             });
         }
         let mut known = Vec::new();
         while let Some(checked) = checks.join_next().await {
-            // One that broke is looked after with the next look.
+            // One whose check broke, or that is nobody's yet, is looked after when the list comes to it again.
             known.extend(checked.ok().flatten());
         }
         known
     }
 
-    /// Asks one provider, if that is ours to do.
-    async fn check(&self, Active { app_id, revision }: Active, before: Option<Known>) -> Result<Option<Known>, Error> {
+    /// Looked after with the next look; the lease is then renewed, so that nothing of this try is relied on.
+    fn again(&self, before: Known) -> Known {
+        let now = edge::clock::now();
+        Known { next: now.plus(self.pace.look), until: now, ..before }
+    }
+
+    /// Asks one provider, if that is ours to do. `before` says what was known of it, and also when this fails whether it
+    /// is ours. `None`: it is to be forgotten.
+    async fn check(
+        &self,
+        Active { app_id, revision }: Active,
+        before: &mut Option<Known>,
+    ) -> Result<Option<Known>, Error> {
+        // First of all: a lease on one that was deleted would make a row that nobody removes.
+        let provider = self.store.provider(app_id).await?.filter(|provider| provider.active);
+        let (Some(provider), Some(agent)) = (provider, self.agent.upgrade()) else { return Ok(None) };
         let now = edge::clock::now();
         let next = now.plus(self.pace.ask);
-        let before = before.filter(|before| before.revision == revision);
-        let lasting = before.filter(|before| before.ours && before.until > next.plus(self.pace.ask));
+        let same = before.as_ref().filter(|before| before.revision == revision);
+        let lasting = same.filter(|before| before.ours && before.until > next.plus(self.pace.ask));
         let renewed = lasting.is_none();
         let (until, known) = match lasting {
-            Some(before) => (before.until, before.health),
+            Some(before) => (before.until, before.health.clone()),
             None => {
                 let until = now.plus(self.pace.lease);
                 match self.store.watch_provider(app_id, &self.name, until, now).await? {
-                    Watch::Ours(health) => (until, health),
+                    Watch::Ours(health) => {
+                        *before = Some(Known { revision, next, ours: true, until, health: health.clone() });
+                        (until, health)
+                    }
                     // A change of the provider frees it at once, and is seen by its revision.
                     Watch::Theirs(until) => {
                         return Ok(Some(Known { revision, next: until, ours: false, until, health: None }));
@@ -158,8 +173,6 @@ impl Watcher {
                 }
             }
         };
-        let provider = self.store.provider(app_id).await?.filter(|provider| provider.active);
-        let (Some(provider), Some(agent)) = (provider, self.agent.upgrade()) else { return Ok(None) };
         let health = read(agent.ping(&Trunk::of(&provider, None)).await, edge::clock::now());
         let changed = known.as_ref().is_none_or(|known| health.differs(known));
         if (changed || renewed) && !self.store.keep_provider_health(app_id, &self.name, &health).await? {

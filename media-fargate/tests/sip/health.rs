@@ -14,8 +14,9 @@ use domain::{
     app::{App, Codec, Provider, ProviderFault, ProviderHealth, ProviderKind, Transport},
     audit::Try,
     id::AppId,
+    time::Timestamp,
 };
-use embedded::{Config, Embedded};
+use embedded::{Config, Embedded, Fault, Injection, Service};
 use media::sip::{
     Agent,
     health::{self, Pace},
@@ -84,6 +85,45 @@ impl Ground {
             }
             assert!(Instant::now() < until, "{health:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Takes the provider out of the list of active ones, as if the list were so long that nobody comes to it.
+    async fn unlist(&self) {
+        let key = format!(r#"{{"pk": {{"S": "PROVIDERS"}}, "sk": {{"S": "{}"}}}}"#, self.app);
+        let body = format!(r#"{{"TableName": "table", "Key": {key}, "ReturnValues": "ALL_OLD"}}"#);
+        let credential = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, \
+                          SignedHeaders=host, Signature=0";
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let request = client
+            .post(self.embedded.dynamodb_url())
+            .header("authorization", credential)
+            .header("x-amz-date", "20260101T000000Z")
+            .header("x-amz-target", "DynamoDB_20120810.DeleteItem")
+            .header("content-type", "application/x-amz-json-1.0");
+        let answer = request.body(body).send().await.expect("the table answers").text().await.expect("text");
+        assert!(answer.contains("revision"), "it was in the list: {answer}");
+    }
+
+    async fn delete_provider(&self) {
+        let deletion = Try {
+            operator: "Ada".to_owned(),
+            action: "provider.delete",
+            target: String::new(),
+            ip: [192, 0, 2, 1].into(),
+            reason: None,
+        };
+        let entry = deletion.granted(edge::clock::now(), &[1; 10]);
+        assert!(self.store.delete_provider(self.app, &entry).await.expect("deleted"));
+    }
+
+    /// Waits until the table was asked so many more times.
+    async fn requests(&self, operation: &str, more: u64) {
+        let count = || self.embedded.counts().get(operation).copied().unwrap_or_default();
+        let (before, until) = (count(), Instant::now() + PATIENCE);
+        while count() < before + more {
+            assert!(Instant::now() < until, "{} times {operation}", count() - before);
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -177,14 +217,49 @@ async fn who_is_taken_on_is_asked_in_time_however_long_the_list_is() {
     let pace = Pace { ask: Duration::from_millis(10), lease: Duration::from_secs(60), ..PACE };
     health::start(ground.store.clone(), &server, "server", pace);
     oracle.asks(2).await;
-    let looks = || ground.embedded.counts()["dynamodb.Query"];
-    let (asked, before, until) = (oracle.asked(), looks(), Instant::now() + PATIENCE);
-    while looks() < before + 10 {
-        assert!(Instant::now() < until, "{} looks", looks() - before);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let asked = oracle.asked();
+    ground.requests("dynamodb.Query", 10).await;
     let asked = oracle.asked() - asked;
     assert!(asked >= 8, "asked {asked} times in ten looks");
+}
+
+#[tokio::test]
+async fn who_is_taken_on_stays_so_when_the_table_fails() {
+    let (often, renewing) = (PACE, Pace { ask: PACE.lease / 4, lease: PACE.lease / 2, ..PACE });
+    for (operation, pace) in [("GetItem", often), ("UpdateItem", renewing)] {
+        let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
+        ground.provider(oracle.address).await;
+        health::start(ground.store.clone(), &server, "server", pace);
+        ground.becomes(|health| health.reachable).await;
+        ground.unlist().await;
+        // A page that was on its way is through.
+        ground.requests("dynamodb.Query", 2).await;
+        // One request fails with all its tries.
+        ground.embedded.inject(Service::DynamoDb, Injection::of(Fault::InternalError).on(operation).times(3));
+        ground.requests(&format!("dynamodb.{operation}"), 3).await;
+        oracle.asks(2).await;
+    }
+}
+
+#[tokio::test]
+async fn of_a_deleted_provider_nothing_stays() {
+    let (ground, oracle, server) = (Ground::new().await, Oracle::new().await, agent().await);
+    ground.provider(oracle.address).await;
+    // Its lease is due whenever it is to be asked; and it is deleted between two times.
+    let ask = Duration::from_millis(1_000);
+    let pace = Pace { ask, lease: 2 * ask, ..PACE };
+    health::start(ground.store.clone(), &server, "server", pace);
+    ground.becomes(|health| health.reachable).await;
+    oracle.asks(1).await;
+    let asked = oracle.asked();
+    ground.delete_provider().await;
+    let looks = (2 * ask).div_duration_f64(pace.look).ceil() as u64;
+    ground.requests("dynamodb.Query", looks).await;
+    assert_eq!(oracle.asked(), asked, "nobody asks it any more");
+    // A row would have a lease that ends after this.
+    let (long_ago, app) = (Timestamp::from_millis(0), ground.app);
+    let row = ground.store.watch_provider(app, "another", long_ago, long_ago).await.expect("asked");
+    assert_eq!(row, Watch::Ours(None), "there is no row");
 }
 
 #[tokio::test]
@@ -204,15 +279,7 @@ async fn what_changes_is_written_down() {
     // The same is written down again now and then.
     ground.becomes(|health| health.checked_at.since(up.checked_at) > PACE.ask).await;
 
-    let deletion = Try {
-        operator: "Ada".to_owned(),
-        action: "provider.delete",
-        target: String::new(),
-        ip: [192, 0, 2, 1].into(),
-        reason: None,
-    };
-    let entry = deletion.granted(edge::clock::now(), &[1; 10]);
-    assert!(ground.store.delete_provider(ground.app, &entry).await.expect("deleted"));
+    ground.delete_provider().await;
     assert_eq!(ground.store.provider_health(ground.app).await.expect("read"), None);
     // Whatever was on its way is through after a few looks; then nobody asks, and nothing is written down.
     tokio::time::sleep(4 * PACE.ask).await;

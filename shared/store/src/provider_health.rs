@@ -62,7 +62,8 @@ impl Store {
         self.page("an active provider", Range::active_providers(), Order::Oldest, after, limit).await
     }
 
-    /// Takes it on to ask a provider until then, unless another watcher has.
+    /// Takes it on to ask a provider until then, unless another watcher has. Whoever calls has just seen that there is
+    /// one: this makes the row, and only a change of a provider removes it.
     ///
     /// # Errors
     /// When the table cannot be reached.
