@@ -30,8 +30,9 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::{
-    chance, clock,
+    chance,
     client::Client,
+    clock,
     env::{DEPLOYMENT, Env, OTLP_ENDPOINT, StartError, TRACES_SAMPLER, TRACES_SAMPLER_ARG, Var},
     line::Line,
 };
