@@ -194,6 +194,32 @@ async fn of_two_saves_of_a_page_at_once_one_is_told_of_the_other() {
 }
 
 #[tokio::test]
+async fn who_may_save_nothing_takes_no_turn() {
+    let house = Running::start().await;
+    let Some(stand_ins) = house.stand_ins() else { return };
+    let app = house.app().await;
+    let viewer = json!({"name": "Vera", "role": "viewer"});
+    let viewer = house.manage(Method::POST, "/operators", Some(viewer)).await.expect(201).text("token");
+    let read = console::hash(&json!({"name": "Shop"}).to_string());
+    let path = format!("/apps/{}/settings", app.id);
+    let written = || {
+        let of_console = stand_ins.uses().into_iter().filter(|(one, _)| one.by == "Console" && one.on == "APP");
+        of_console.filter(|(one, _)| one.action == "dynamodb:PutItem").map(|(_, count)| count).sum::<u64>()
+    };
+    for (token, status, turns) in [(viewer.as_str(), 403, 0), (house.local().operator_token.as_str(), 303, 1)] {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        let (before, body) = (written(), format!("read={read}&act=save&name=Shop").into_bytes());
+        assert_eq!(house.send("console.localhost", Method::POST, &path, &headers, Some(body)).await.status, status);
+        assert_eq!(written() - before, turns);
+    }
+}
+
+#[tokio::test]
 async fn the_sign_in_link_works_once() {
     let house = Running::start().await;
     let link = house.local().console_sign_in_url.clone();
