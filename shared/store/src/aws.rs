@@ -88,27 +88,23 @@ impl Aws {
     pub const LOCAL_REGION: &'static str = "us-east-1";
 
     pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.config);
-        if let Some(at) = &self.dynamodb {
-            config.set_endpoint_url(Some(at.clone()));
-        }
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+        aws_sdk_dynamodb::Client::new(&self.at(self.dynamodb.as_ref()))
     }
 
     pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
-        let mut config = aws_sdk_sqs::config::Builder::from(&self.config);
-        if let Some(at) = &self.sqs {
-            config.set_endpoint_url(Some(at.clone()));
-        }
-        aws_sdk_sqs::Client::from_conf(config.build())
+        aws_sdk_sqs::Client::new(&self.at(self.sqs.as_ref()))
     }
 
     pub(crate) fn kms(&self) -> aws_sdk_kms::Client {
-        let mut config = aws_sdk_kms::config::Builder::from(&self.config);
-        if let Some(at) = &self.kms {
-            config.set_endpoint_url(Some(at.clone()));
+        aws_sdk_kms::Client::new(&self.at(self.kms.as_ref()))
+    }
+
+    /// The configuration of a service at this address, else at AWS's own.
+    fn at(&self, endpoint: Option<&String>) -> SdkConfig {
+        match endpoint {
+            Some(at) => self.config.to_builder().endpoint_url(at).build(),
+            None => self.config.clone(),
         }
-        aws_sdk_kms::Client::from_conf(config.build())
     }
 }
 
