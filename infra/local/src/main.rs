@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::Parser;
-use edge::{
-    env::{Env, RUST_LOG},
-    trace,
-};
+use edge::{env::Env, trace};
 use local::{House, LocalJson, Options, options::Arguments};
 use tokio::signal;
 use tracing_subscriber::{
@@ -23,12 +20,11 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Log lines go to standard error: what stands on standard output can be read by a script.
     let env = Env::process();
-    let asked: Option<Targets> = env.text(RUST_LOG).and_then(|asked| asked.parse().ok());
-    let ours = || Targets::new().with_default(LevelFilter::INFO).with_targets(QUIET.map(|of| (of, LevelFilter::WARN)));
+    let ours = Targets::new().with_default(LevelFilter::INFO).with_targets(QUIET.map(|of| (of, LevelFilter::WARN)));
     let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);
     let log = log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).finish();
     let traced = trace::start(&env, "click-to-call");
-    let log = log.with(asked.unwrap_or_else(ours)).with(edge::log::discreet());
+    let log = log.with(edge::log::asked_for(&env, ours)).with(edge::log::discreet());
     log.with(traced.spans).init();
     if let Some(fault) = traced.fault {
         return refuse(&format!("{fault}."));

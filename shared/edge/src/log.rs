@@ -33,7 +33,10 @@ const OURS: [&str; 11] =
 pub fn init(function: &'static str) {
     let env = Env::process();
     let lines = tracing_subscriber::fmt().fmt_fields(JsonFields::new()).event_format(Lines::of(&env, function));
-    let lines = lines.with_max_level(LevelFilter::TRACE).finish().with(asked_for(env.text(RUST_LOG)));
+    let lines = lines
+        .with_max_level(LevelFilter::TRACE)
+        .finish()
+        .with(asked_for(&env, Targets::new().with_default(LevelFilter::INFO)));
     let traced = trace::start(&env, function);
     // Fails only when a subscriber is already there.
     let _ = lines.with(discreet()).with(traced.spans).try_init();
@@ -42,11 +45,10 @@ pub fn init(function: &'static str) {
     }
 }
 
-/// Lets through what is asked for: `debug`, or `info,store=trace`; what cannot be read asks for `info`. Targets and levels
-/// are all there is to ask for, so that no binary has to carry regular expressions.
-fn asked_for(rust_log: Option<String>) -> Targets {
-    let asked = rust_log.and_then(|asked| asked.parse().ok());
-    asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+/// Lets through what `RUST_LOG` asks for: `debug`, or `info,store=trace`; without it, or when it cannot be read, what
+/// `otherwise` says. Targets and levels are all there is to ask for, so that no binary has to carry regular expressions.
+pub fn asked_for(env: &Env, otherwise: Targets) -> Targets {
+    env.text(RUST_LOG).and_then(|asked| asked.parse().ok()).unwrap_or(otherwise)
 }
 
 /// Lets through what may be logged at all, whatever `RUST_LOG` asks for. Below `info` the SDK prints whole requests and
@@ -196,7 +198,8 @@ mod tests {
             (Some("off"), "edge", Level::ERROR, false),
             (Some("store=="), "edge", Level::INFO, true),
         ] {
-            let filter = asked_for(asked.map(ToOwned::to_owned));
+            let env = Env::from_pairs(asked.map(|asked| ("RUST_LOG", asked)));
+            let filter = asked_for(&env, Targets::new().with_default(LevelFilter::INFO));
             assert_eq!(filter.would_enable(target, &level), heard, "{asked:?} {target} {level}");
         }
     }
