@@ -31,6 +31,7 @@ pub fn hash(text: &str) -> String {
 }
 
 /// The proof that an operator asks, and what they may do.
+#[derive(Clone)]
 pub(crate) struct Operator(OperatorToken);
 
 impl Operator {

@@ -39,6 +39,8 @@ impl FromRequestParts<State> for View {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let operator = Operator::from_request_parts(parts, state).await?;
         operator.needs(Role::Viewer)?;
+        // For what comes after: who it is was looked up once.
+        parts.extensions.insert(operator.clone());
         let Routes(routes) = parts.extensions.get().cloned().ok_or_else(|| Problem::server_error("no routes"))?;
         let mut headers = parts.headers.clone();
         headers.remove(header::CONTENT_LENGTH);

@@ -51,10 +51,8 @@ impl FromRequest<State> for Posted {
         let body = to_bytes(body, MAX_FORM).await.map_err(too_large)?;
         let posted = Self::parse(&body)?;
         // Before anybody looks whether the page still holds that. Who may change nothing waits for nobody.
-        let turn = parts.extensions.get::<Turn>().filter(|_| posted.saves()).cloned();
-        if let Some(turn) = turn
-            && Operator::from_request_parts(&mut parts, state).await?.needs(Role::Editor).is_ok()
-        {
+        let may_save = parts.extensions.get::<Operator>().is_some_and(|operator| operator.needs(Role::Editor).is_ok());
+        if let Some(turn) = parts.extensions.get::<Turn>().filter(|_| posted.saves() && may_save).cloned() {
             let Now(now) = Now::from_request_parts(&mut parts, state).await?;
             turn.take(&state.store, now).await?;
         }
