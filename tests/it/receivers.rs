@@ -307,6 +307,7 @@ async fn rotate_at(house: &Running, owner: Owner, now: Timestamp, byte: u8) -> S
         target: owner.integration.to_string(),
         ip: [127, 0, 0, 1].into(),
         reason: None,
+        detail: None,
     };
     let bytes = Zeroizing::new([byte; KEY_BYTES]);
     let rotated =

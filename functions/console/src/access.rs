@@ -152,15 +152,14 @@ impl<A: Action> FromRequestParts<State> for Rule<A> {
 pub(crate) struct Note {
     log: Log,
     who: Try,
-    detail: Option<String>,
     pub(crate) now: Timestamp,
 }
 
 impl Note {
     /// About what an operator of this name tries, from this address.
     pub(crate) fn new(log: Log, operator: &str, action: &'static str, ip: IpAddr, now: Timestamp) -> Self {
-        let who = Try { operator: operator.to_owned(), action, target: String::new(), ip, reason: None };
-        Self { log, who, detail: None, now }
+        let who = Try { operator: operator.to_owned(), action, target: String::new(), ip, reason: None, detail: None };
+        Self { log, who, now }
     }
 
     async fn of_request(
@@ -199,7 +198,7 @@ impl Note {
         if from == to {
             return Ok(self);
         }
-        self.detail = Some(format!("from {from} to {to}"));
+        self.who.detail = Some(format!("from {from} to {to}"));
         let Some(field) = give.filter(|_| operator.needs(RevealSecret::ROLE).is_err()) else { return Ok(self) };
         let problem = Problem::new(Kind::Forbidden, format!("{} {}.", field.field, field.message)).about(vec![field]);
         Err(self.refuse(state, "role", problem).await)
@@ -207,7 +206,7 @@ impl Note {
 
     /// The row that is written with the change.
     pub(crate) fn granted(&self) -> Entry {
-        Entry { detail: self.detail.clone(), ..self.who.granted(self.now, &chance::bytes()) }
+        self.who.granted(self.now, &chance::bytes())
     }
 
     /// Writes the row by itself, before a change that is no write of the table.
@@ -227,8 +226,7 @@ impl Note {
     pub(crate) async fn refuse(&self, state: &State, word: &str, problem: Problem) -> Problem {
         let Try { operator, action, target, .. } = &self.who;
         tracing::info!(action, target, operator, why = word, "change.refused");
-        let entry = Entry { detail: self.detail.clone(), ..self.who.refused(word, self.now, &chance::bytes()) };
-        match state.store.append_audit(self.log, &entry).await {
+        match state.store.append_audit(self.log, &self.who.refused(word, self.now, &chance::bytes())).await {
             Ok(()) => problem,
             Err(error) => Problem::unavailable(error),
         }

@@ -211,7 +211,7 @@ impl Ground {
     /// Deletes the app.
     pub async fn delete_app(&self) {
         let (operator, target, ip) = ("o".to_owned(), self.app.to_string(), [127, 0, 0, 1].into());
-        let deletion = Try { operator, action: "app.delete", target, ip, reason: None };
+        let deletion = Try { operator, action: "app.delete", target, ip, reason: None, detail: None };
         let entry = deletion.granted(clock::now(), &chance::bytes());
         assert_eq!(self.store.delete_app(self.app, &entry).await.expect("asked"), Deletion::Done);
     }

@@ -112,6 +112,7 @@ impl Ground {
             target: String::new(),
             ip: [192, 0, 2, 1].into(),
             reason: None,
+            detail: None,
         };
         let entry = deletion.granted(edge::clock::now(), &[1; 10]);
         assert!(self.store.delete_provider(self.app, &entry).await.expect("deleted"));

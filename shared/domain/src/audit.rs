@@ -57,6 +57,7 @@ pub struct Try {
     pub target: String,
     pub ip: IpAddr,
     pub reason: Option<String>,
+    pub detail: Option<String>,
 }
 
 impl Try {
@@ -72,7 +73,7 @@ impl Try {
             outcome: Outcome::Granted,
             reason: self.reason.clone(),
             refusal: None,
-            detail: None,
+            detail: self.detail.clone(),
         }
     }
 

@@ -34,7 +34,7 @@ fn at(seconds: u64) -> Timestamp {
 
 fn entry(now: Timestamp) -> Entry {
     let (operator, target, ip) = ("ada".to_owned(), String::new(), [127, 0, 0, 1].into());
-    Try { operator, action: "call.erase", target, ip, reason: None }.granted(now, &[5; 10])
+    Try { operator, action: "call.erase", target, ip, reason: None, detail: None }.granted(now, &[5; 10])
 }
 
 struct Ground {

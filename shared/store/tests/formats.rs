@@ -204,7 +204,14 @@ async fn write(table: &Table) {
         token_hash: "00".repeat(32),
     };
     store.create_operator(&operator, None).await.expect("stored");
-    let tried = Try { operator: "Ann".to_owned(), action: "test", target: "CRM".to_owned(), ip: IP, reason: None };
+    let tried = Try {
+        operator: "Ann".to_owned(),
+        action: "test",
+        target: "CRM".to_owned(),
+        ip: IP,
+        reason: None,
+        detail: None,
+    };
     store.append_audit(Log::App(app.id), &tried.granted(now(), &[6; 10])).await.expect("stored");
     let limiter = Limiter::open(store.clone(), Scope::Session, Limits { ip: 100, app: 100 });
     limiter.admit_app(app.id, now()).await.expect("admitted");

@@ -163,6 +163,7 @@ fn row(number: u8) -> Entry {
         target: String::new(),
         ip: IP,
         reason: Some("a receiver moves".to_owned()),
+        detail: None,
     };
     who.granted(at(0), &[number; 10])
 }
